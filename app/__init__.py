@@ -1,0 +1,1 @@
+"""The gateway: REST requests become training jobs and model servers; predictions are carried to them."""

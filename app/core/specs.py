@@ -1,0 +1,73 @@
+"""Specs: frozen notes of what should run, written by planning in nobody's dialect and read by every runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What one process may use: CPU in thousandths of a core, memory in bytes, GPUs by count."""
+
+    cpu_millis: int
+    memory_bytes: int
+    gpus: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A Python program of ours: `python -m <module>`, with its letter in `environment`.
+
+    `requires` are the Python packages that it imports, so that a runtime without images can refuse what cannot start;
+    `install` is the command that brings them. `secrets` are names of environment variables: a runtime looks their
+    values up at launch, so a spec never carries one.
+    """
+
+    module: str
+    environment: Mapping[str, str]
+    image: str
+    requires: tuple[str, ...] = ()
+    install: str = ""
+    secrets: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class JobSpec:
+    """One training run. `name` follows from the task id; `uid` tells two lives of one name apart."""
+
+    name: str
+    task_id: str
+    uid: str
+    program: Program
+    resources: Resources
+    start_deadline: timedelta
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSpec:
+    """One deployed model: `replicas` equal processes that answer HTTP and say at `health_path` when they are ready."""
+
+    name: str
+    task_id: str
+    uid: str
+    program: Program
+    resources: Resources
+    start_deadline: timedelta
+    replicas: int = 1
+    health_path: str = "/health/ready"
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+class Placeholders:
+    """What a letter may leave for the runtime to fill in, because only the runtime knows it.
+
+    They stand in environment values and are replaced as plain text at launch.
+    """
+
+    WORK_DIR = "{{work_dir}}"  # a folder that survives a restart of the same task
+    TERMINATION_LOG = "{{termination_log}}"  # a file; its last content becomes the termination's reason and message
+    LISTEN = "{{listen}}"  # host:port where a server shall listen; port 0 means any
+    ADDRESS_FILE = "{{address_file}}"  # a file where a server on port 0 writes the host:port it got; may be empty

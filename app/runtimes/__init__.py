@@ -1,0 +1,1 @@
+"""Where specs become processes: one port (`base`), one room for every dialect."""

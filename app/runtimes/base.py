@@ -1,0 +1,132 @@
+"""The port of every runtime: what the platform asks of the place where jobs and servers run.
+
+A runtime is told what should be (`apply`, `stop`, `delete`) and asked what is (`observe`). Each call is idempotent and
+returns once the wish is kept durably, not once it has come true; a controller compares and asks again. A runtime keeps
+what it was told through a restart of the gateway, restarts the replicas of servers that end, and never restarts a job.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol
+
+from app.core.conditions import Termination
+from app.core.specs import JobSpec, ServerSpec
+
+
+class ProcessState(StrEnum):
+    WAITING = "Waiting"  # accepted, not yet placed: no GPU is free, say
+    STARTING = "Starting"  # placed, not yet running (a server: running, not yet ready)
+    RUNNING = "Running"  # a job runs; a server's replica is ready
+    STOPPING = "Stopping"  # told to stop, not yet gone
+    EXITED = "Exited"  # ended; a server's replica in this state is between two starts
+
+
+@dataclass(frozen=True, slots=True)
+class JobObservation:
+    """What a runtime knows of one job. `reason` and `message` say why, for every state but RUNNING.
+
+    `termination` is present exactly when `state` is EXITED.
+    """
+
+    name: str
+    uid: str
+    state: ProcessState
+    reason: str = ""
+    message: str = ""
+    started_at: datetime | None = None
+    termination: Termination | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaObservation:
+    """One process of a server. `address` is (host, port), known once it listens."""
+
+    name: str
+    state: ProcessState
+    reason: str = ""
+    message: str = ""
+    address: tuple[str, int] | None = None
+    restarts: int = 0
+    last_termination: Termination | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ServerObservation:
+    """What a runtime knows of one server; `wanted` is the replica count it was last told."""
+
+    name: str
+    uid: str
+    wanted: int
+    replicas: tuple[ReplicaObservation, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LogChunk:
+    """Bytes of a log from `offset`; `end` is the offset behind them. `finished`: no byte will ever follow `end`."""
+
+    offset: int
+    content: bytes
+    end: int
+    finished: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeCapabilities:
+    """What this runtime can give: `gpus` in all, and what it does not isolate, in sentences."""
+
+    name: str
+    gpus: int
+    isolation_gaps: tuple[str, ...] = ()
+    details: Mapping[str, str] = field(default_factory=dict)
+
+
+class Runtime(Protocol):
+    """See the module's promise. Every method may raise `RuntimeUnavailable` (an outage)."""
+
+    async def capabilities(self) -> RuntimeCapabilities: ...
+
+    def admit(self, spec: JobSpec | ServerSpec) -> None:
+        """Raise a refusal if `spec` could never run here (`NeverFits`, `FrameworkMissing`). Launches nothing."""
+
+    def render(self, spec: JobSpec | ServerSpec) -> Mapping[str, object]:
+        """What `apply` would launch, as plain JSON values, with no secret in it. Launches nothing."""
+
+    async def apply(self, spec: JobSpec | ServerSpec) -> None:
+        """Make `spec` so, or adopt what exists under its name and uid already.
+
+        A job that exists is left as it is, whatever state it is in, with one exception: a job whose termination reason
+        is Interrupted runs again in the same work folder. For a server a changed replica count scales it.
+        """
+
+    async def observe_jobs(self, names: Collection[str]) -> Mapping[str, JobObservation]:
+        """What is known of these jobs; a name that was never applied (or was deleted) is absent."""
+
+    async def observe_servers(self, names: Collection[str]) -> Mapping[str, ServerObservation]:
+        """What is known of these servers; a name that was never applied, or is wholly gone, is absent."""
+
+    async def stop(self, name: str) -> None:
+        """Stop this job with patience, keeping its log and termination. Unknown and ended jobs are no error."""
+
+    async def delete(self, name: str) -> None:
+        """Stop this job or server and remove all that was kept of it. Unknown names are no error."""
+
+    async def read_log(self, name: str, *, replica: int = 0, offset: int = 0, limit: int = 1 << 20) -> LogChunk:
+        """At most `limit` bytes from `offset`. Raises `LogNotFound` if nothing of that name was ever started."""
+
+    async def log_offset(
+        self, name: str, *, replica: int = 0, tail_lines: int | None = None, since: datetime | None = None
+    ) -> int:
+        """The byte offset where the last `tail_lines` lines, or what was written after `since`, begin.
+
+        With both, the later one. `since` has the resolution of a second and may reach back a little too far.
+        Raises `LogNotFound` as `read_log` does.
+        """
+
+    async def check(self) -> None:
+        """Raise `RuntimeUnavailable` if the runtime cannot act now; for `/readyz`."""

@@ -1,0 +1,1 @@
+"""The inference server: one program that finds a model in MLflow, checks it, loads it and answers predictions."""

@@ -1,0 +1,38 @@
+"""The letter to the inference server. The server owns its definition; the gateway imports it to write the environment.
+
+Standard library only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from inference_server.letter import Letter, LetterUnreadable
+
+__all__ = ["LetterUnreadable", "ServerInput"]
+
+
+@dataclass(frozen=True)
+class ServerInput(Letter):
+    """What one model server is to serve, and where.
+
+    The model is named by `run_id` (and `logged_model_id`, where the gateway resolved it). `listen` is host:port; with
+    port 0 any free port is taken and host:port is written to `address_file`. `model_cache` is a folder for downloads.
+    Into `termination_log` goes one line of JSON, `{"reason", "message"}`, if the server cannot go on.
+    """
+
+    VARIABLE: ClassVar[str] = "MLOPS_SERVER_INPUT"
+
+    task_id: str
+    model_id: str
+    family: str
+    run_id: str
+    tracking_uri: str
+    listen: str
+    model_cache: str
+    termination_log: str
+    logged_model_id: str | None = None
+    address_file: str | None = None
+    use_gpu: bool = False
+    cpu_threads: int = 0
