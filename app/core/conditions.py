@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
@@ -74,34 +74,28 @@ class TerminationReason(StrEnum):
     LOST = "Lost"
 
 
-class Conditions:
-    """An ordered set of conditions by type. `set` keeps the transition time while the status stays the same."""
-
-    def __init__(self, conditions: Iterable[Condition] = ()) -> None:
-        self._by_type: dict[str, Condition] = {c.type: c for c in conditions}
-
-    def __iter__(self) -> Iterator[Condition]:
-        return iter(self._by_type.values())
-
-    def get(self, type_: str) -> Condition | None:
-        return self._by_type.get(type_)
-
-    def is_true(self, type_: str) -> bool:
-        found = self._by_type.get(type_)
-        return found is not None and found.status is Status.TRUE
-
-    def with_(self, type_: str, status: Status, reason: str, message: str, now: datetime) -> Conditions:
-        old = self._by_type.get(type_)
-        since = old.last_transition_time if old and old.status is status else now
-        return Conditions({**self._by_type, type_: Condition(type_, status, reason, message, since)}.values())
+def with_condition(conditions: Sequence[Condition], new: Condition) -> tuple[Condition, ...]:
+    """`conditions` with `new` in the place of its type. The transition time stays while the status stays the same."""
+    old = find(conditions, new.type)
+    if old is None:
+        return (*conditions, new)
+    if old.status is new.status:
+        new = replace(new, last_transition_time=old.last_transition_time)
+    return tuple(new if condition is old else condition for condition in conditions)
 
 
-def job_phase(conditions: Conditions) -> JobPhase:
-    """The summary word: the newest of what has become true, a final one first."""
-    for type_, phase in _JOB_PHASES:
-        if conditions.is_true(type_):
-            return phase
-    return JobPhase.QUEUED
+def find(conditions: Sequence[Condition], type_: str) -> Condition | None:
+    return next((condition for condition in conditions if condition.type == type_), None)
+
+
+def is_true(conditions: Sequence[Condition], type_: str) -> bool:
+    found = find(conditions, type_)
+    return found is not None and found.status is Status.TRUE
+
+
+def job_phase(conditions: Sequence[Condition]) -> JobPhase:
+    """The summary word: the last of what has become true, a final one first."""
+    return next((phase for type_, phase in _JOB_PHASES if is_true(conditions, type_)), JobPhase.QUEUED)
 
 
 _JOB_PHASES: tuple[tuple[str, JobPhase], ...] = (
@@ -111,24 +105,3 @@ _JOB_PHASES: tuple[tuple[str, JobPhase], ...] = (
     ("Started", JobPhase.RUNNING),
     ("Scheduled", JobPhase.STARTING),
 )
-
-
-def to_record(condition: Condition) -> Mapping[str, str]:
-    """A condition as plain JSON values, for the store."""
-    return {
-        "type": condition.type,
-        "status": condition.status.value,
-        "reason": condition.reason,
-        "message": condition.message,
-        "lastTransitionTime": condition.last_transition_time.isoformat(),
-    }
-
-
-def from_record(record: Mapping[str, str]) -> Condition:
-    return Condition(
-        record["type"],
-        Status(record["status"]),
-        record["reason"],
-        record["message"],
-        datetime.fromisoformat(record["lastTransitionTime"]),
-    )

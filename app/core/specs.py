@@ -70,4 +70,5 @@ class Placeholders:
     WORK_DIR = "{{work_dir}}"  # a folder that survives a restart of the same task
     TERMINATION_LOG = "{{termination_log}}"  # a file; its last content becomes the termination's reason and message
     LISTEN = "{{listen}}"  # host:port where a server shall listen; port 0 means any
+    MODEL_CACHE = "{{model_cache}}"  # a folder for downloaded models, shared by servers where they can share one
     ADDRESS_FILE = "{{address_file}}"  # a file where a server on port 0 writes the host:port it got; may be empty

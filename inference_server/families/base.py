@@ -1,9 +1,8 @@
 """The port of a model family on the serving side: load, parse, predict, render.
 
 `parse` turns a request's `data` into rows, one per item to predict; `predict` gives one output a row, in order;
-`render` turns outputs into the answer's JSON. Rows of several requests may be predicted together, so a row carries all that it
-needs and nothing of its neighbours. A module `inference_server/families/<family>.py` has one class, found by
-`load_family`.
+`render` turns outputs into the answer's JSON. Rows of several requests may be predicted together, so a row
+carries all that it needs and nothing of its neighbours. `load_family` finds the class of a card's family.
 """
 
 from __future__ import annotations

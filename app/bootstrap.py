@@ -1,0 +1,184 @@
+"""The only place that wires parts together: settings in, a platform out."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import httpx2
+import structlog
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+
+from app.controllers.deployments import DeploymentController
+from app.controllers.jobs import JobController
+from app.controllers.leadership import Leadership
+from app.controllers.loop import Loop
+from app.controllers.routes import RouteController
+from app.core.errors import StoreUnavailable
+from app.core.nudge import Nudges
+from app.core.profiles import Profiles
+from app.core.settings import Settings
+from app.proxy.metrics import Metrics
+from app.proxy.routes import RouteTable
+from app.runtimes.base import Runtime
+from app.runtimes.local.mlflow import MlflowServer
+from app.runtimes.local.runtime import LocalRuntime
+from app.runtimes.local.settings import LocalSettings, Patience
+from app.services.deployments import DeploymentService
+from app.services.logs import LogService
+from app.services.planning import Planner
+from app.services.predictions import PredictionService
+from app.services.training import TrainingService
+from app.store.database import Database
+from app.store.deployments import DeploymentStore
+from app.store.jobs import JobStore
+from app.store.leases import Lease
+from app.tracking.mlflow import Mlflow
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Platform:
+    """All parts, wired. `open` before use, `close` after; jobs and servers outlive both."""
+
+    settings: Settings
+    profiles: Profiles
+    database: Database
+    tracking: Mlflow
+    runtime: Runtime
+    training: TrainingService
+    deployments: DeploymentService
+    predictions: PredictionService
+    logs: LogService
+    routes: RouteTable
+    registry: CollectorRegistry
+    runtime_name: str
+    runner: Runner
+
+    async def open(self) -> None:
+        await self.database.migrate()
+        await self.runner.start()
+
+    async def close(self) -> None:
+        await self.runner.stop()
+        await self.database.close()
+
+
+class Neighbour(Protocol):
+    """Something that must run beside the gateway."""
+
+    async def start(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+
+class Runner:
+    """What runs for as long as the platform does: neighbours that are started and closed, and loops in tasks."""
+
+    def __init__(self, neighbours: Sequence[Neighbour], leadership: Leadership, loops: Sequence[Loop]) -> None:
+        self._neighbours = neighbours
+        self._leadership = leadership
+        self._loops = loops
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        for neighbour in self._neighbours:
+            await neighbour.start()
+        self._tasks = [asyncio.create_task(loop.run(), name=loop.name) for loop in self._loops]
+
+    async def stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        with contextlib.suppress(StoreUnavailable):  # then the lease runs out by itself
+            await self._leadership.resign()
+        for neighbour in reversed(self._neighbours):
+            await neighbour.close()
+
+
+def build(settings: Settings) -> Platform:
+    """The platform that these settings ask for. Raises `ConfigurationError`. Nothing runs yet."""
+    nudges = Nudges()
+    local = _local_settings(settings)
+    runtime = LocalRuntime(local, on_change=nudges)
+    own_mlflow = [] if settings.tracking.uri else [MlflowServer(local, settings.tracking.port)]
+    client = httpx2.AsyncClient(base_url=settings.tracking_uri, timeout=settings.tracking.timeout_seconds)
+    return assemble(settings, runtime, Mlflow(client), nudges, [runtime, *own_mlflow])
+
+
+def assemble(
+    settings: Settings, runtime: Runtime, tracking: Mlflow, nudges: Nudges, neighbours: Sequence[Neighbour] = ()
+) -> Platform:
+    """Wire a platform around a runtime and an MLflow. Calling `nudges` makes its controllers look at once."""
+    profiles = Profiles.read(settings.profiles)
+    settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    database = Database(settings.store_url)
+    jobs, deployments = JobStore(database), DeploymentStore(database)
+    registry = _registry()
+    routes = RouteTable(Metrics(registry))
+    leadership = Leadership(Lease(database, "controllers", _holder(), settings.controller.lease_seconds), nudges)
+    loops = _loops(settings, leadership, jobs, deployments, runtime, tracking, routes)
+    for loop in loops:
+        if loop.name != "leadership":
+            nudges.add(loop.nudge)
+    planner = Planner(profiles, settings.tracking_uri, settings.tracking.patience_seconds)
+    return Platform(
+        settings=settings,
+        profiles=profiles,
+        database=database,
+        tracking=tracking,
+        runtime=runtime,
+        training=TrainingService(jobs, runtime, planner, nudges),
+        deployments=DeploymentService(deployments, runtime, tracking, planner, nudges),
+        predictions=PredictionService(deployments),
+        logs=LogService(runtime),
+        routes=routes,
+        registry=registry,
+        runtime_name=settings.runtime,
+        runner=Runner(neighbours, leadership, loops),
+    )
+
+
+def _loops(
+    settings: Settings, leadership: Leadership, jobs: JobStore, deployments: DeploymentStore, runtime: Runtime,
+    tracking: Mlflow, routes: RouteTable,
+) -> list[Loop]:  # fmt: skip
+    period = settings.controller.period_seconds
+    job_controller = JobController(jobs, runtime, tracking)
+    deployment_controller = DeploymentController(deployments, runtime)
+    route_controller = RouteController(deployments, runtime, routes.update)
+    return [
+        Loop("leadership", leadership.round, settings.controller.lease_seconds / 4),
+        Loop("jobs", job_controller.round, period, leadership.is_ours),
+        Loop("deployments", deployment_controller.round, period, leadership.is_ours),
+        Loop("routes", route_controller.round, period),
+    ]
+
+
+def _local_settings(settings: Settings) -> LocalSettings:
+    local = settings.local
+    return LocalSettings(
+        home=settings.home,
+        python=local.python,
+        gpus=local.gpus,
+        job_patience=Patience(interrupt=local.interrupt_patience_seconds, terminate=local.terminate_patience_seconds),
+    )
+
+
+def _registry() -> CollectorRegistry:
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    PlatformCollector(registry=registry)
+    GCCollector(registry=registry)
+    return registry
+
+
+def _holder() -> str:
+    return f"{socket.gethostname()[:40]}-{os.getpid()}-{uuid.uuid4().hex[:8]}"

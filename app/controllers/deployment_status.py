@@ -1,0 +1,94 @@
+"""What an observation means for a deployment's status: pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from app.core.conditions import Condition, DeploymentPhase, Status, TerminationReason, find, is_true, with_condition
+from app.core.errors import Refusal
+from app.core.tasks import Deployment, DeploymentStatus
+from app.runtimes.base import ProcessState, ReplicaObservation, ServerObservation
+
+# Reasons that another start cannot mend: the model itself is wrong.
+_PERMANENT = frozenset({TerminationReason.MODEL_UNREADABLE, TerminationReason.LETTER_UNREADABLE})
+
+
+def status_of(deployment: Deployment, found: ServerObservation | None, now: datetime) -> DeploymentStatus:
+    """`Ready` means that every wanted replica has predicted its own input example and still answers."""
+    before = deployment.status
+    if found is None:
+        return _with(before, DeploymentPhase.DEPLOYING, Status.FALSE, "Launching", "It is being launched.", now)
+    ready = sum(replica.state is ProcessState.RUNNING for replica in found.replicas)
+    wanted = deployment.spec.replicas
+    before = replace(
+        before, ready=ready, restarts=sum(replica.restarts for replica in found.replicas), notes=found.notes
+    )
+    if wanted == 0:
+        return _with(before, DeploymentPhase.ASLEEP, Status.FALSE, "ScaledToZero", "It has no replicas.", now)
+    if ready >= wanted:
+        return _with(before, DeploymentPhase.READY, Status.TRUE, "Ready", f"{ready} of {wanted} are ready.", now)
+    reason, message = _why(found.replicas)
+    phase = _phase_short_of_ready(deployment, found, ready, now)
+    if phase is DeploymentPhase.FAILED and reason not in _PERMANENT and now > _deadline(deployment):
+        message = f"Not ready within {deployment.spec.start_deadline.total_seconds():g} s. {message}"
+    return _with(before, phase, Status.FALSE, reason, f"{ready} of {wanted} are ready. {message}".strip(), now)
+
+
+def deleting(before: DeploymentStatus, now: datetime) -> DeploymentStatus:
+    return _with(before, DeploymentPhase.DELETING, Status.FALSE, "Deleting", "It is being deleted.", now)
+
+
+def refused(before: DeploymentStatus, refusal: Refusal, now: datetime) -> DeploymentStatus:
+    """The runtime refused what it had admitted: the machine changed in between."""
+    reason = "".join(word.capitalize() for word in refusal.code.split("-"))
+    return _with(before, DeploymentPhase.FAILED, Status.FALSE, reason, refusal.detail, now)
+
+
+def _phase_short_of_ready(
+    deployment: Deployment, found: ServerObservation, ready: int, now: datetime
+) -> DeploymentPhase:
+    if ready > 0:
+        return DeploymentPhase.DEGRADED if _was_ready(deployment.status) else DeploymentPhase.DEPLOYING
+    if any(_ended_for_good(replica) for replica in found.replicas):
+        return DeploymentPhase.FAILED
+    if _was_ready(deployment.status):
+        return DeploymentPhase.DEGRADED
+    return DeploymentPhase.FAILED if now > _deadline(deployment) else DeploymentPhase.DEPLOYING
+
+
+def _was_ready(status: DeploymentStatus) -> bool:
+    """`Available` stays true once every replica was ready, so that what breaks later is not taken for a slow start."""
+    return is_true(status.conditions, "Available")
+
+
+def _ended_for_good(replica: ReplicaObservation) -> bool:
+    return replica.last_termination is not None and replica.last_termination.reason in _PERMANENT
+
+
+def _why(replicas: Sequence[ReplicaObservation]) -> tuple[str, str]:
+    """The reason of the replica that is furthest from ready."""
+    order = list(ProcessState)
+    waiting = [replica for replica in replicas if replica.state is not ProcessState.RUNNING]
+    if not waiting:
+        return "Launching", "It is being launched."
+    worst = max(waiting, key=lambda replica: (_ended_for_good(replica), order.index(replica.state)))
+    if worst.last_termination is not None and not worst.message:
+        return worst.last_termination.reason, worst.last_termination.message
+    return worst.reason or worst.state.value, worst.message
+
+
+def _deadline(deployment: Deployment) -> datetime:
+    return deployment.created_at + deployment.spec.start_deadline
+
+
+def _with(
+    before: DeploymentStatus, phase: DeploymentPhase, ready: Status, reason: str, message: str, now: datetime
+) -> DeploymentStatus:
+    conditions = with_condition(before.conditions, Condition("Ready", ready, reason, message, now))
+    if ready is Status.TRUE and find(conditions, "Available") is None:
+        conditions = with_condition(
+            conditions, Condition("Available", Status.TRUE, "WasReady", "Every replica has been ready.", now)
+        )
+    return replace(before, phase=phase, conditions=conditions)

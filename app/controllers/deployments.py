@@ -1,0 +1,61 @@
+"""The controller of deployments: launches, scales and removes servers, and records how ready they are."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import structlog
+
+from app.controllers.deployment_status import deleting, refused, status_of
+from app.core.errors import Refusal
+from app.core.tasks import Deployment, DeploymentStatus, Desired
+from app.runtimes.base import Runtime, ServerObservation
+from app.store.deployments import DeploymentStore
+
+log = structlog.get_logger(__name__)
+
+
+class DeploymentController:
+    def __init__(self, store: DeploymentStore, runtime: Runtime) -> None:
+        self._store = store
+        self._runtime = runtime
+
+    async def round(self) -> None:
+        """Compare every deployment with what the runtime knows, and act on the difference."""
+        deployments = await self._store.all()
+        if not deployments:
+            return
+        observed = await self._runtime.observe_servers([deployment.spec.name for deployment in deployments])
+        for deployment in deployments:
+            await self._reconcile(deployment, observed.get(deployment.spec.name))
+
+    async def _reconcile(self, deployment: Deployment, found: ServerObservation | None) -> None:
+        now = datetime.now(UTC)
+        if deployment.desired is Desired.STOP:
+            if found is None:
+                await self._store.remove(deployment.uid)
+                log.info("deployment_gone", task_id=deployment.task_id)
+                return
+            await self._runtime.delete(found.name)
+            status = deleting(deployment.status, now)
+        elif found is not None and found.uid != deployment.uid:
+            await self._runtime.delete(found.name)  # an earlier life of the same name must go first
+            status = deployment.status
+        else:
+            status = await self._run(deployment, found, now)
+        if status != deployment.status:
+            await self._store.record(deployment.uid, status)
+            _log_change(deployment, status)
+
+    async def _run(self, deployment: Deployment, found: ServerObservation | None, now: datetime) -> DeploymentStatus:
+        if found is None or found.wanted != deployment.spec.replicas:
+            try:
+                await self._runtime.apply(deployment.spec)
+            except Refusal as refusal:
+                return refused(deployment.status, refusal, now)
+        return status_of(deployment, found, now)
+
+
+def _log_change(deployment: Deployment, status: DeploymentStatus) -> None:
+    if status.phase is not deployment.status.phase:
+        log.info("deployment_changed", task_id=deployment.task_id, before=deployment.status.phase, now=status.phase)

@@ -1,0 +1,117 @@
+"""The controller of training jobs: launches what was accepted, stops what was cancelled, records what was seen."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from enum import Enum
+
+import structlog
+
+from app.controllers.job_status import ended, never_launched, seen, vanished
+from app.core.conditions import TerminationReason, is_true
+from app.core.errors import Refusal, TrackingUnavailable
+from app.core.tasks import Desired, Job, JobStatus
+from app.runtimes.base import JobObservation, ProcessState, Runtime
+from app.store.jobs import JobStore
+from app.tracking.mlflow import Mlflow, RunProgress
+
+log = structlog.get_logger(__name__)
+
+_LAST_LOOK = timedelta(seconds=30)  # how long an ended job waits for an MLflow that is away
+
+
+class Away(Enum):
+    """MLflow cannot say now."""
+
+    AWAY = "away"
+
+
+AWAY = Away.AWAY
+
+
+class JobController:
+    def __init__(self, store: JobStore, runtime: Runtime, tracking: Mlflow) -> None:
+        self._store = store
+        self._runtime = runtime
+        self._tracking = tracking
+
+    async def round(self) -> None:
+        """Compare every unfinished job with what the runtime knows, and act on the difference."""
+        jobs = await self._store.unfinished()
+        if not jobs:
+            return
+        observed = await self._runtime.observe_jobs([job.spec.name for job in jobs])
+        begun = [job for job in jobs if _has_begun(observed.get(job.spec.name))]
+        progress = dict(zip((job.uid for job in begun), await self._progress(begun), strict=True))
+        for job in jobs:
+            await self._reconcile(job, observed.get(job.spec.name), progress.get(job.uid))
+
+    async def _reconcile(self, job: Job, found: JobObservation | None, progress: RunProgress | Away | None) -> None:
+        now = datetime.now(UTC)
+        if progress is AWAY and _ended_lately(found, now):
+            return  # the last metrics and the run id are worth a short wait
+        if found is None:
+            status = await self._launch(job, now)
+        elif found.state is ProcessState.EXITED:
+            status = await self._close(job, found, now)
+        else:
+            if job.desired is Desired.STOP and found.state is not ProcessState.STOPPING:
+                await self._runtime.stop(found.name)
+            status = seen(job.status, found, now)
+        if isinstance(progress, RunProgress):
+            status = replace(
+                status,
+                run_id=progress.run_id,
+                progress=progress.percent if progress.percent is not None else status.progress,
+                metrics=progress.metrics,
+            )
+        if status != job.status:
+            await self._store.record(job.uid, status)
+            _log_change(job, status)
+
+    async def _launch(self, job: Job, now: datetime) -> JobStatus:
+        """The runtime knows nothing of it: it was never launched, or what was launched is gone."""
+        if job.desired is Desired.STOP or is_true(job.status.conditions, "Scheduled"):
+            return vanished(job.status, job.desired, now)
+        try:
+            await self._runtime.apply(job.spec)
+        except Refusal as refusal:
+            return never_launched(job.status, refusal, now)
+        return job.status
+
+    async def _close(self, job: Job, found: JobObservation, now: datetime) -> JobStatus:
+        """It ended. One that was interrupted, not cancelled, goes on from its checkpoint."""
+        assert found.termination is not None
+        if found.termination.reason == TerminationReason.INTERRUPTED and job.desired is Desired.RUN:
+            await self._runtime.apply(job.spec)
+            return job.status
+        return ended(job.status, found, job.desired, now)
+
+    async def _progress(self, jobs: Sequence[Job]) -> Sequence[RunProgress | Away | None]:
+        return await asyncio.gather(*(self._progress_of(job) for job in jobs))
+
+    async def _progress_of(self, job: Job) -> RunProgress | Away | None:
+        """How far the job's run is; None if it has opened none."""
+        try:
+            if job.status.run_id is not None:
+                return await self._tracking.progress(job.status.run_id)
+            return await self._tracking.find_run(job.request["experimentName"], job.uid)
+        except TrackingUnavailable as outage:
+            log.warning("progress_unknown", task_id=job.task_id, cause=str(outage))
+            return AWAY
+
+
+def _has_begun(found: JobObservation | None) -> bool:
+    return found is not None and found.state not in (ProcessState.WAITING, ProcessState.STARTING)
+
+
+def _ended_lately(found: JobObservation | None, now: datetime) -> bool:
+    return found is not None and found.termination is not None and now - found.termination.finished_at < _LAST_LOOK
+
+
+def _log_change(job: Job, status: JobStatus) -> None:
+    if status.phase is not job.status.phase:
+        log.info("job_changed", task_id=job.task_id, before=job.status.phase, now=status.phase)

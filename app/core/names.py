@@ -1,0 +1,15 @@
+"""Names: what may be called what, and how the name of a launched thing follows from its task id."""
+
+from __future__ import annotations
+
+TASK_ID_MAX = 53  # a DNS-1123 label has 63 characters; this leaves room for our prefix and a short suffix
+DNS_LABEL = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
+MODEL_NAME = r"^[^/:.%\"'\x00-\x1f][^/:%\"'\x00-\x1f]*$"  # MLflow refuses / and : in a registered model's name
+
+
+def job_name(task_id: str) -> str:
+    return f"train-{task_id}"
+
+
+def server_name(task_id: str) -> str:
+    return f"serve-{task_id}"

@@ -1,0 +1,123 @@
+"""Settings: read once from the environment (`MLOPS_...`, `__` between levels), frozen, handed down in slices."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from app.core.errors import ConfigurationError
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+PREFIX = "MLOPS_"
+
+
+class Slice(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class HttpSettings(Slice):
+    """Where the gateway listens. Without accounts only loopback is safe, so that is the default."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(8000, ge=1, le=65535)
+    max_body_bytes: int = Field(1 << 20, ge=1024, description="of a request that is not a prediction")
+
+
+class StoreSettings(Slice):
+    """`url` is an SQLAlchemy URL (`sqlite+aiosqlite:///...`, `postgresql+asyncpg://...`); none: SQLite in `home`."""
+
+    url: SecretStr | None = None
+
+
+class TrackingSettings(Slice):
+    """With `uri`, an MLflow that others run; without it the platform runs its own on `port`."""
+
+    uri: str | None = None
+    port: int = Field(5000, ge=1, le=65535)
+    timeout_seconds: float = Field(10, gt=0)
+    patience_seconds: int = Field(300, ge=0, description="how long a trainer waits for an MLflow that is away")
+
+
+class LocalRuntimeSettings(Slice):
+    """The local runtime. `python` runs trainers and servers; `gpus` overrides what the machine shows."""
+
+    python: Path = Path(sys.executable)
+    gpus: int | None = Field(None, ge=0)
+    interrupt_patience_seconds: float = Field(20, ge=0)
+    terminate_patience_seconds: float = Field(10, ge=0)
+
+
+class PredictSettings(Slice):
+    deadline_seconds: float = Field(60, gt=0)
+    connect_timeout_seconds: float = Field(2, gt=0)
+
+
+class ControllerSettings(Slice):
+    period_seconds: float = Field(1, gt=0)
+    lease_seconds: float = Field(5, gt=0)
+
+
+class Settings(BaseSettings):
+    """All settings. Unknown `MLOPS_` variables are refused, so a misspelt one is never silently ignored."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_nested_delimiter="__", frozen=True, extra="forbid", hide_input_in_errors=True
+    )
+
+    home: Path = CHECKOUT / ".modelyard"
+    profiles: Path = CHECKOUT / "model_profiles.yaml"
+    runtime: Literal["local"] = "local"
+    log_format: Literal["console", "json"] = "console"
+    http: HttpSettings = HttpSettings()
+    store: StoreSettings = StoreSettings()
+    tracking: TrackingSettings = TrackingSettings()
+    local: LocalRuntimeSettings = LocalRuntimeSettings()
+    predict: PredictSettings = PredictSettings()
+    controller: ControllerSettings = ControllerSettings()
+
+    @property
+    def store_url(self) -> str:
+        if self.store.url is not None:
+            return self.store.url.get_secret_value()
+        return f"sqlite+aiosqlite:///{self.home.absolute()}/modelyard.db"
+
+    @property
+    def tracking_uri(self) -> str:
+        return (self.tracking.uri or f"http://127.0.0.1:{self.tracking.port}").rstrip("/")
+
+
+def load_settings() -> Settings:
+    """The settings of this process's environment. Raises `ConfigurationError` naming each bad variable."""
+    if unknown := unknown_variables(os.environ):
+        raise ConfigurationError(f"Unknown settings in the environment: {', '.join(unknown)}.")
+    try:
+        return Settings()
+    except ValidationError as error:
+        complaints = (f"{_variable(e['loc'])}: {e['msg']}" for e in error.errors(include_input=False))
+        raise ConfigurationError("Bad settings in the environment. " + "; ".join(complaints)) from None
+
+
+def unknown_variables(environment: Mapping[str, str]) -> list[str]:
+    """The names among `environment` that look like settings and are none."""
+    known = set(_known_variables(Settings, PREFIX))
+    return sorted(name for name in environment if name.upper().startswith(PREFIX) and name.upper() not in known)
+
+
+def _known_variables(model: type[BaseModel], prefix: str) -> list[str]:
+    names = []
+    for name, field in model.model_fields.items():
+        variable = f"{prefix}{name}".upper()
+        names.append(variable)
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            names += _known_variables(field.annotation, f"{variable}__")
+    return names
+
+
+def _variable(location: tuple[int | str, ...]) -> str:
+    return PREFIX + "__".join(str(part).upper() for part in location)

@@ -1,0 +1,74 @@
+"""Tasks as the store remembers them: what was asked for, and what was last seen of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from app.core.conditions import Condition, DeploymentPhase, JobPhase, Termination
+from app.core.specs import JobSpec, ServerSpec
+
+
+class Desired(StrEnum):
+    RUN = "run"
+    STOP = "stop"
+
+
+@dataclass(frozen=True, slots=True)
+class JobStatus:
+    """What was last seen of a job. `metrics` are the newest values; `progress` is in percent."""
+
+    conditions: tuple[Condition, ...] = ()
+    phase: JobPhase = JobPhase.QUEUED
+    progress: float | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    run_id: str | None = None
+    termination: Termination | None = None
+    notes: tuple[str, ...] = ()
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One training job. `request` is the caller's body, normalised; `sequence` orders jobs by their acceptance."""
+
+    sequence: int
+    task_id: str
+    uid: str
+    request: Mapping[str, Any]
+    spec: JobSpec
+    desired: Desired
+    status: JobStatus
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentStatus:
+    """What was last seen of a deployment: how many replicas are ready, and why not more."""
+
+    conditions: tuple[Condition, ...] = ()
+    phase: DeploymentPhase = DeploymentPhase.DEPLOYING
+    ready: int = 0
+    restarts: int = 0
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """One deployed model. `run_id` and `model_version` are what the request's model resolved to at acceptance."""
+
+    sequence: int
+    task_id: str
+    uid: str
+    model_id: str
+    request: Mapping[str, Any]
+    spec: ServerSpec
+    desired: Desired
+    run_id: str
+    model_version: str | None
+    status: DeploymentStatus
+    created_at: datetime

@@ -1,0 +1,58 @@
+"""The gateway's ASGI application: routers, error table, lifespan; the predict path stands in front of all."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
+
+from app import __version__
+from app.bootstrap import Platform
+from app.proxy.asgi import PredictProxy
+from app.routers import catalog, docs, errors, health, inference, train
+from app.routers.request_id import RequestId
+
+_API = "/api/v1"
+
+
+def create_app(platform: Platform) -> PredictProxy:
+    """The whole application. `platform` is opened and closed with its lifespan."""
+    return PredictProxy(RequestId(create_api(platform)), platform.routes, platform.settings.predict)
+
+
+def create_api(platform: Platform) -> FastAPI:
+    """The routes without the predict path in front."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await platform.open()
+        try:
+            yield
+        finally:
+            await platform.close()
+
+    app = FastAPI(
+        title="Modelyard",
+        version=__version__,
+        description="Train, deploy and call models.",
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
+        generate_unique_id_function=_operation_id,
+        max_body_size=platform.settings.http.max_body_bytes,
+    )
+    app.state.platform = platform
+    errors.install(app)
+    for router in (train.router, inference.router):
+        app.include_router(router, prefix=_API)
+        app.include_router(router, include_in_schema=False)  # the published contract prints some without a prefix
+    app.include_router(catalog.router, prefix=_API)
+    app.include_router(health.router)
+    docs.install(app)
+    return app
+
+
+def _operation_id(route: APIRoute) -> str:
+    return route.name

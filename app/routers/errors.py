@@ -1,0 +1,113 @@
+"""The one table from error class to HTTP status, and the problem documents (RFC 9457) that callers see."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from http import HTTPStatus
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from app.core import errors
+from app.core.errors import Cause, Outage, Refusal
+
+log = structlog.get_logger(__name__)
+
+STATUS: dict[type[Refusal], int] = {
+    errors.InvalidParameter: 422,
+    errors.InvalidRequest: 422,
+    errors.FrameworkMissing: 422,
+    errors.NeverFits: 422,
+    errors.JobNotFound: 404,
+    errors.DeploymentNotFound: 404,
+    errors.LogNotFound: 404,
+    errors.TaskExists: 409,
+    errors.ModelIdTaken: 409,
+    errors.BeingDeleted: 409,
+    errors.DeploymentNotReady: 503,
+}
+_OUTAGE_RETRY_AFTER = "5"
+_HTTP_CODES = {404: "not-found", 405: "method-not-allowed", 413: "body-too-large"}
+
+
+def install(app: FastAPI) -> None:
+    """Make every failure of `app` a problem document."""
+    app.add_exception_handler(Refusal, _refusal)
+    app.add_exception_handler(Outage, _outage)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(Exception, _surprise)
+
+
+def problem(
+    request: Request, status: int, code: str, title: str, detail: str, *, causes: Sequence[Cause] = (),
+    retry_after: str | None = None,
+) -> JSONResponse:  # fmt: skip
+    """A problem document. `retryable` says whether the very same request may succeed later."""
+    body = {
+        "type": "about:blank",
+        "title": title,
+        "status": status,
+        "detail": detail,
+        "instance": request.url.path,
+        "code": code,
+        "requestId": request.scope.get("request_id", ""),
+        "retryable": status in (429, 502, 503, 504),
+        "causes": [{"pointer": cause.pointer, "detail": cause.detail} for cause in causes],
+    }
+    headers = {"Retry-After": retry_after} if retry_after else None
+    return JSONResponse(body, status, headers, media_type="application/problem+json")
+
+
+async def _refusal(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, Refusal)
+    status = next(STATUS[class_] for class_ in type(error).__mro__ if class_ in STATUS)
+    retry_after = str(error.retry_after) if isinstance(error, errors.DeploymentNotReady) else None
+    return problem(request, status, error.code, error.title, error.detail, causes=error.causes, retry_after=retry_after)
+
+
+async def _outage(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, Outage)
+    log.error("outage", code=error.code, cause=str(error), path=request.url.path)
+    title = HTTPStatus.SERVICE_UNAVAILABLE.phrase
+    return problem(request, 503, error.code, title, error.public, retry_after=_OUTAGE_RETRY_AFTER)
+
+
+async def _invalid(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    causes = [_cause(found["loc"], found["msg"]) for found in error.errors()]
+    where = "body" if any(found["loc"][:1] == ("body",) for found in error.errors()) else "parameter"
+    title = errors.InvalidRequest.title if where == "body" else errors.InvalidParameter.title
+    detail = "; ".join(f"{cause.pointer or 'the body'}: {cause.detail}" for cause in causes)
+    return problem(request, 422, f"invalid-{'request' if where == 'body' else where}", title, detail, causes=causes)
+
+
+def _cause(location: Sequence[int | str], message: str) -> Cause:
+    """Body fields as JSON pointers; a query or path parameter as its name."""
+    parts = location[1:] if location and location[0] in ("body", "query", "path", "header") else location
+    if location and location[0] != "body":
+        return Cause("/".join(str(part) for part in parts), message)
+    if parts and isinstance(parts[0], int) and message.startswith("JSON"):
+        return Cause("", f"{message} (at character {parts[0]})")
+    escaped = (str(part).replace("~", "~0").replace("/", "~1") for part in parts)
+    return Cause("".join(f"/{part}" for part in escaped), message.removeprefix("Value error, "))
+
+
+async def _http(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    phrase = HTTPStatus(error.status_code).phrase
+    code = _HTTP_CODES.get(error.status_code, phrase.lower().replace(" ", "-"))
+    detail = error.detail if error.detail != phrase else f"{request.method} {request.url.path}: {phrase.lower()}."
+    response = problem(request, error.status_code, code, phrase, detail)
+    response.headers.update(error.headers or {})
+    return response
+
+
+async def _surprise(request: Request, error: Exception) -> JSONResponse:
+    """Ours to mend: the log has the traceback under the request id, the caller a neutral sentence."""
+    log.exception("surprise", path=request.url.path, request_id=request.scope.get("request_id"), exc_info=error)
+    detail = "Something went wrong on our side. The log has it under this request id."
+    return problem(request, 500, "internal-error", HTTPStatus.INTERNAL_SERVER_ERROR.phrase, detail)

@@ -1,0 +1,130 @@
+"""Deployments over HTTP, and predictions for which the proxy has no ready replica."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response, status
+
+from app.core.conditions import DeploymentPhase
+from app.core.errors import DeploymentNotFound
+from app.core.names import server_name
+from app.dependencies import CurrentPlatform, Deployments, Logs, Predictions
+from app.routers.answers import accepted, planned
+from app.routers.lists import DryRun, PageSize, PageToken
+from app.routers.logs import LOG_RESPONSES, Follow, LastEventId, Replica, Since, Tail, log_response
+from app.schemas.catalog import DryRunAnswer
+from app.schemas.deployments import DeploymentAnswer, DeploymentPage, DeployRequest, ScaleRequest
+from app.schemas.status import DeploymentStatusAnswer
+
+router = APIRouter(prefix="/inference", tags=["inference"])
+
+_PREDICT: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "properties": {
+                        "userId": {"type": "string"},
+                        "data": {"type": "object", "description": "what the model's family reads"},
+                    },
+                    "required": ["data"],
+                },
+                "example": {"userId": "user-1234", "data": {"features": [[5.1, 3.5, 1.4, 0.2]]}},
+            }
+        },
+    }
+}
+
+
+@router.post(
+    "/deployments",
+    status_code=status.HTTP_202_ACCEPTED,
+    response_model=DeploymentAnswer,
+    responses={200: {"model": DeploymentAnswer | DryRunAnswer, "description": "An equal one exists, or a dry run"}},
+)
+async def create_deployment(
+    request: Request, body: DeployRequest, deployments: Deployments, platform: CurrentPlatform, dry_run: DryRun = False
+) -> Response:
+    """Serve a model. Sending the same body again answers 200 with the same deployment."""
+    if dry_run:
+        return planned(DryRunAnswer(runtime=platform.runtime_name, launch=dict(await deployments.dry_run(body))))
+    deployment, is_new = await deployments.deploy(body)
+    location = f"{request.url.path}/{deployment.task_id}"
+    return accepted(DeploymentAnswer.of(deployment), is_new=is_new, location=location)
+
+
+@router.get("/deployments")
+async def list_deployments(
+    deployments: Deployments,
+    page_size: PageSize = 50,
+    page_token: PageToken = "",
+    status: Annotated[DeploymentPhase | None, Query(description="only deployments with this status")] = None,
+    model_profile: Annotated[str | None, Query(alias="modelProfile", max_length=100)] = None,
+) -> DeploymentPage:
+    """Deployments, newest first."""
+    page = await deployments.list(size=page_size, token=page_token, phase=status, profile=model_profile)
+    items = [DeploymentAnswer.of(deployment) for deployment in page.items]
+    return DeploymentPage(items=items, next_page_token=page.next_token)
+
+
+@router.get("/deployments/{taskId}")
+async def get_deployment(taskId: str, deployments: Deployments) -> DeploymentAnswer:  # noqa: N803
+    return DeploymentAnswer.of(await deployments.get(taskId))
+
+
+@router.get("/deployments/{taskId}/status")
+async def get_deployment_status(taskId: str, deployments: Deployments) -> DeploymentStatusAnswer:  # noqa: N803
+    """Whether it answers, and if not, why not."""
+    return DeploymentStatusAnswer.of(await deployments.get(taskId))
+
+
+@router.get("/deployments/{taskId}/logs", response_class=Response, responses=LOG_RESPONSES)
+async def get_deployment_logs(
+    taskId: str,  # noqa: N803
+    deployments: Deployments,
+    logs: Logs,
+    replica: Replica = 0,
+    tail: Tail = None,
+    since: Since = None,
+    follow: Follow = False,
+    last_event_id: LastEventId = None,
+) -> Response:
+    """What one replica of the server wrote, over its restarts."""
+    await deployments.get(taskId)
+
+    async def is_over() -> bool:
+        try:
+            await deployments.get(taskId)
+        except DeploymentNotFound:
+            return True
+        return False
+
+    async def end() -> str:
+        return json.dumps(None)
+
+    return await log_response(
+        logs, server_name(taskId), replica=replica, tail=tail, since=since, follow=follow,
+        last_event_id=last_event_id, is_over=is_over, end=end,
+    )  # fmt: skip
+
+
+@router.patch("/deployments/{taskId}")
+async def scale_deployment(taskId: str, body: ScaleRequest, deployments: Deployments) -> DeploymentAnswer:  # noqa: N803
+    """Change the number of replicas."""
+    return DeploymentAnswer.of(await deployments.scale(taskId, body.replicas))
+
+
+@router.delete("/deployments/{taskId}", status_code=status.HTTP_202_ACCEPTED)
+async def delete_deployment(taskId: str, deployments: Deployments) -> DeploymentAnswer:  # noqa: N803
+    """Remove a deployment. It answers 404 once it is gone; until then repeating this changes nothing."""
+    return DeploymentAnswer.of(await deployments.delete(taskId))
+
+
+@router.post("/{taskId}/predict", openapi_extra=_PREDICT, responses={200: {"description": "the model's answer"}})
+async def predict(taskId: str, predictions: Predictions) -> Response:  # noqa: N803
+    """Ask a deployed model. The body goes to its server and the answer comes back, byte for byte."""
+    await predictions.explain(taskId)

@@ -1,0 +1,142 @@
+"""What jobs and deployments say of themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pydantic import Field
+
+from app.core.conditions import Condition, DeploymentPhase, JobPhase, Status, Termination, find
+from app.core.tasks import Deployment, Job
+from app.schemas.wire import Answer, Moment
+
+
+class ConditionAnswer(Answer):
+    type: str
+    status: Status
+    reason: str
+    message: str
+    last_transition_time: Moment
+
+    @classmethod
+    def of(cls, condition: Condition) -> ConditionAnswer:
+        return cls(
+            type=condition.type,
+            status=condition.status,
+            reason=condition.reason,
+            message=condition.message,
+            last_transition_time=condition.last_transition_time,
+        )
+
+
+class TerminationAnswer(Answer):
+    reason: str
+    exit_code: int | None
+    signal: str | None
+    message: str
+    finish_time: Moment
+
+    @classmethod
+    def of(cls, termination: Termination) -> TerminationAnswer:
+        return cls(
+            reason=termination.reason,
+            exit_code=termination.exit_code,
+            signal=termination.signal,
+            message=termination.message,
+            finish_time=termination.finished_at,
+        )
+
+
+class ProgressAnswer(Answer):
+    percent: float | None = Field(description="0 to 100; null before the first epoch")
+    metrics: dict[str, float | None] = Field(description="the newest value of each; null where it is no finite number")
+
+
+class JobStatusAnswer(Answer):
+    """`status` is one word derived from `conditions`; `reason` and `message` are those of the condition behind it."""
+
+    task_id: str
+    status: JobPhase
+    reason: str
+    message: str
+    conditions: list[ConditionAnswer]
+    progress: ProgressAnswer
+    mlflow_run_id: str | None
+    termination: TerminationAnswer | None
+    notes: list[str]
+    create_time: Moment
+    start_time: Moment | None
+    end_time: Moment | None
+
+    @classmethod
+    def of(cls, job: Job) -> JobStatusAnswer:
+        seen = job.status
+        behind = _behind(seen.conditions, _JOB_CONDITIONS[seen.phase])
+        return cls(
+            task_id=job.task_id,
+            status=seen.phase,
+            reason=behind.reason if behind else "",
+            message=behind.message if behind else "",
+            conditions=[ConditionAnswer.of(condition) for condition in seen.conditions],
+            progress=ProgressAnswer(percent=seen.progress, metrics=dict(seen.metrics)),
+            mlflow_run_id=seen.run_id,
+            termination=TerminationAnswer.of(seen.termination) if seen.termination else None,
+            notes=list(seen.notes),
+            create_time=job.created_at,
+            start_time=seen.started_at,
+            end_time=seen.ended_at,
+        )
+
+
+class ReplicasAnswer(Answer):
+    wanted: int
+    ready: int
+
+
+class DeploymentStatusAnswer(Answer):
+    """`status` is one word derived from `conditions`; `reason` and `message` are those of the condition behind it."""
+
+    task_id: str
+    status: DeploymentPhase
+    reason: str
+    message: str
+    conditions: list[ConditionAnswer]
+    replicas: ReplicasAnswer
+    restarts: int
+    mlflow_run_id: str
+    model_version: str | None
+    notes: list[str]
+    create_time: Moment
+
+    @classmethod
+    def of(cls, deployment: Deployment) -> DeploymentStatusAnswer:
+        seen = deployment.status
+        behind = _behind(seen.conditions, ("Ready",))
+        return cls(
+            task_id=deployment.task_id,
+            status=seen.phase,
+            reason=behind.reason if behind else "",
+            message=behind.message if behind else "",
+            conditions=[ConditionAnswer.of(condition) for condition in seen.conditions],
+            replicas=ReplicasAnswer(wanted=deployment.spec.replicas, ready=seen.ready),
+            restarts=seen.restarts,
+            mlflow_run_id=deployment.run_id,
+            model_version=deployment.model_version,
+            notes=list(seen.notes),
+            create_time=deployment.created_at,
+        )
+
+
+def _behind(conditions: Sequence[Condition], types: Sequence[str]) -> Condition | None:
+    """The condition that explains a summary word: the first of `types` that is known."""
+    return next((found for type_ in types if (found := find(conditions, type_))), None)
+
+
+_JOB_CONDITIONS: dict[JobPhase, tuple[str, ...]] = {
+    JobPhase.QUEUED: ("Scheduled", "Accepted"),
+    JobPhase.STARTING: ("Scheduled",),
+    JobPhase.RUNNING: ("Started",),
+    JobPhase.SUCCEEDED: ("Complete",),
+    JobPhase.FAILED: ("Failed",),
+    JobPhase.CANCELLED: ("Cancelled",),
+}

@@ -1,0 +1,118 @@
+"""Deployments: deploy, list, look, scale, delete."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+from app.core.conditions import Condition, DeploymentPhase, Status
+from app.core.errors import BeingDeleted, ModelIdTaken, TaskExists
+from app.core.tasks import Deployment, DeploymentStatus, Desired
+from app.runtimes.base import Runtime
+from app.schemas.deployments import DeployRequest
+from app.services.planning import Planner
+from app.services.sameness import differences
+from app.store.deployments import DeploymentStore
+from app.store.pages import Page
+from app.tracking.mlflow import Mlflow, ModelRef
+
+
+class DeploymentService:
+    """`nudge` wakes the controllers that launch and route what was asked for here."""
+
+    def __init__(
+        self, store: DeploymentStore, runtime: Runtime, tracking: Mlflow, planner: Planner, nudge: Callable[[], None]
+    ) -> None:
+        self._store = store
+        self._runtime = runtime
+        self._tracking = tracking
+        self._planner = planner
+        self._nudge = nudge
+
+    async def deploy(self, request: DeployRequest) -> tuple[Deployment, bool]:
+        """The deployment of this task id, and whether it is new. Equal bodies make one, also when sent at once.
+
+        A replica count that was changed later does not make bodies different. Raises `TaskExists`, `ModelIdTaken`,
+        `BeingDeleted`, what planning and the runtime refuse, and what MLflow does not know.
+        """
+        if kept := await self._store.find(task_id=request.task_id):
+            return _same(kept, request), False
+        if holder := await self._store.find(model_id=request.model_id):
+            raise ModelIdTaken(request.model_id, holder.task_id)
+        kept, is_new = await self._store.add(await self._deployment(request))
+        self._nudge()
+        return (kept, True) if is_new else (_same(kept, request), False)
+
+    async def dry_run(self, request: DeployRequest) -> Mapping[str, object]:
+        """What `deploy` would launch, after all its checks; launches and keeps nothing."""
+        return self._runtime.render((await self._deployment(request)).spec)
+
+    async def get(self, task_id: str) -> Deployment:
+        return await self._store.get(task_id)
+
+    async def list(
+        self, *, size: int, token: str, phase: DeploymentPhase | None, profile: str | None
+    ) -> Page[Deployment]:
+        return await self._store.list(size=size, token=token, phase=phase, profile=profile)
+
+    async def scale(self, task_id: str, replicas: int) -> Deployment:
+        """Ask for this many replicas. Raises `BeingDeleted`, and `NeverFits` if the runtime could never run them."""
+        found = await self._store.get(task_id)
+        if found.desired is Desired.STOP:
+            raise BeingDeleted(task_id)
+        self._runtime.admit(replace(found.spec, replicas=replicas))
+        deployment = await self._store.scale(task_id, replicas)
+        self._nudge()
+        return deployment
+
+    async def delete(self, task_id: str) -> Deployment:
+        """Ask for its end; harmless when repeated until it is gone. Then, and for unknown ids, `DeploymentNotFound`."""
+        deployment = await self._store.stop(task_id)
+        self._nudge()
+        return deployment
+
+    async def _deployment(self, request: DeployRequest) -> Deployment:
+        uid, now = str(uuid.uuid4()), datetime.now(UTC)
+        self._planner.server(
+            request, "", "", uid
+        )  # what is wrong with the request itself is said before MLflow is asked
+        model = await self._model(request)
+        spec = self._planner.server(request, model.run_id, model.logged_model_id, uid)
+        self._runtime.admit(spec)
+        accepted = Condition("Accepted", Status.TRUE, "Accepted", "The request is valid and kept.", now)
+        return Deployment(
+            sequence=0,
+            task_id=request.task_id,
+            uid=uid,
+            model_id=request.model_id,
+            request=_body(request),
+            spec=spec,
+            desired=Desired.RUN,
+            run_id=model.run_id,
+            model_version=model.version,
+            status=DeploymentStatus(conditions=(accepted,)),
+            created_at=now,
+        )
+
+    async def _model(self, request: DeployRequest) -> ModelRef:
+        if request.mlflow_run_id is not None:
+            return await self._tracking.model_of_run(request.mlflow_run_id)
+        assert request.model_name is not None
+        return await self._tracking.model_version(request.model_name, alias=request.alias, version=request.version)
+
+
+def _same(kept: Deployment, request: DeployRequest) -> Deployment:
+    if kept.task_id != request.task_id:
+        raise ModelIdTaken(request.model_id, kept.task_id)
+    if kept.desired is Desired.STOP:
+        raise BeingDeleted(kept.task_id)
+    if found := differences(kept.request, _body(request)):
+        raise TaskExists(request.task_id, found)
+    return kept
+
+
+def _body(request: DeployRequest) -> dict[str, Any]:
+    return request.model_dump(by_alias=True, mode="json")

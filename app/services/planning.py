@@ -1,0 +1,136 @@
+"""Planning: what should run for a request, decided purely from the request, its profile and the settings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from app.core.errors import GpuNotAllowed, InvalidRequest
+from app.core.names import job_name, server_name
+from app.core.profiles import Profile, Profiles
+from app.core.specs import JobSpec, Placeholders, Program, ServerSpec
+from app.schemas.deployments import DeployRequest
+from app.schemas.training import TrainRequest
+from inference_server.contract import ServerInput
+from trainer.contract import TrainerInput
+
+IMAGE_FROM_REQUEST = "modelyard/image-from-request"
+
+# What a trainer needs to reach data in S3; only the names are known here.
+S3_SECRETS = (
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_ENDPOINT_URL_S3",
+    "AWS_DEFAULT_REGION",
+)
+
+_TABULAR = ("numpy", "pandas", "sklearn", "skops")
+_TORCH = ("torch", "transformers", "safetensors", "PIL")
+_IMPORTS = {
+    "tabular_regression": _TABULAR,
+    "tabular_classification": _TABULAR,
+    "image_classification": _TORCH,
+    "text_classification": _TORCH,
+    "text_generation": _TORCH,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Planner:
+    """`tracking_uri` is where launched programs reach MLflow; `patience_seconds` how long they wait for it."""
+
+    profiles: Profiles
+    tracking_uri: str
+    patience_seconds: int
+
+    def job(self, request: TrainRequest, uid: str) -> JobSpec:
+        """Raises `ProfileUnknown`, `GpuNotAllowed`, `InvalidRequest`."""
+        profile = self._profile(request.model_profile, "training", request.use_gpu)
+        if request.initial_model_file_path and not profile.warm_start:
+            raise InvalidRequest.at(
+                "/initialModelFilePath", f"Profile {request.model_profile!r} cannot start from an earlier model."
+            )
+        resources = profile.training.resources(use_gpu=request.use_gpu)
+        letter = TrainerInput(
+            task_id=request.task_id,
+            job_uid=uid,
+            experiment_name=request.experiment_name,
+            profile=request.model_profile,
+            family=profile.family,
+            model_name=request.custom_model_name,
+            dataset_path=request.dataset_path,
+            initial_model=request.initial_model_file_path,
+            tracking_uri=self.tracking_uri,
+            tracking_patience_seconds=self.patience_seconds,
+            work_dir=Placeholders.WORK_DIR,
+            termination_log=Placeholders.TERMINATION_LOG,
+            use_gpu=request.use_gpu,
+            memory_limit_bytes=resources.memory_bytes,
+            hyperparameters=profile.resolve(request.hyperparameters),
+        )
+        labels = {"modelyard/profile": request.model_profile}
+        if request.trainer_image:
+            labels[IMAGE_FROM_REQUEST] = "true"
+        return JobSpec(
+            name=job_name(request.task_id),
+            task_id=request.task_id,
+            uid=uid,
+            program=Program(
+                module="trainer",
+                environment=letter.to_env(),
+                image=request.trainer_image or profile.training.image,
+                requires=("mlflow", *_IMPORTS[profile.family]),
+                install=_install("trainer", profile.family),
+                secrets=S3_SECRETS,
+            ),
+            resources=resources,
+            start_deadline=profile.start_deadline,
+            labels=labels,
+        )
+
+    def server(self, request: DeployRequest, run_id: str, logged_model_id: str, uid: str) -> ServerSpec:
+        """Raises `ProfileUnknown`, `GpuNotAllowed`."""
+        profile = self._profile(request.model_profile, "serving", request.use_gpu)
+        resources = profile.serving.resources(use_gpu=request.use_gpu)
+        letter = ServerInput(
+            task_id=request.task_id,
+            model_id=request.model_id,
+            family=profile.family,
+            run_id=run_id,
+            logged_model_id=logged_model_id,
+            tracking_uri=self.tracking_uri,
+            listen=Placeholders.LISTEN,
+            address_file=Placeholders.ADDRESS_FILE,
+            model_cache=Placeholders.MODEL_CACHE,
+            termination_log=Placeholders.TERMINATION_LOG,
+            use_gpu=request.use_gpu,
+            cpu_threads=max(1, resources.cpu_millis // 1000),
+        )
+        return ServerSpec(
+            name=server_name(request.task_id),
+            task_id=request.task_id,
+            uid=uid,
+            program=Program(
+                module="inference_server",
+                environment=letter.to_env(),
+                image=profile.serving.image,
+                requires=("uvicorn", *_IMPORTS[profile.family]),
+                install=_install("inference", profile.family),
+            ),
+            resources=resources,
+            start_deadline=profile.start_deadline,
+            replicas=request.replicas,
+            labels={"modelyard/profile": request.model_profile, "modelyard/model-id": request.model_id},
+        )
+
+    def _profile(self, name: str, stage: str, use_gpu: bool) -> Profile:
+        profile = self.profiles[name]
+        if use_gpu and getattr(profile, stage).gpu == 0:
+            raise GpuNotAllowed(name)
+        return profile
+
+
+def _install(program: str, family: str) -> str:
+    files: Sequence[str] = (program,) if _IMPORTS[family] is _TABULAR else (program, "torch")
+    return "pip install " + " ".join(f"-r requirements/{file}.in" for file in files) + " -c requirements/lock.txt"

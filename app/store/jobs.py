@@ -1,0 +1,105 @@
+"""Training jobs in the database."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import sqlalchemy as sa
+from pydantic import TypeAdapter
+from sqlalchemy.exc import IntegrityError
+
+from app.core.conditions import FINAL_JOB_PHASES, JobPhase
+from app.core.errors import JobNotFound
+from app.core.specs import JobSpec
+from app.core.tasks import Desired, Job, JobStatus
+from app.store.database import Database
+from app.store.pages import Page, page_query, token_after
+from app.store.tables import jobs
+
+_spec = TypeAdapter(JobSpec)
+_status = TypeAdapter(JobStatus)
+
+
+class JobStore:
+    """What callers asked for and what controllers saw. The two write different columns, so neither undoes the other."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def add(self, job: Job) -> tuple[Job, bool]:
+        """Keep `job` if its task id is free. Returns what is kept under that id now, and whether it is this one."""
+        values = {
+            "task_id": job.task_id,
+            "uid": job.uid,
+            "experiment": job.request["experimentName"],
+            "profile": job.request["modelProfile"],
+            "request": dict(job.request),
+            "spec": _spec.dump_python(job.spec, mode="json"),
+            "desired": job.desired.value,
+            "created_at": job.created_at,
+            **_status_values(job.status),
+        }
+        try:
+            async with self._database.begin() as connection:
+                inserted = await connection.execute(sa.insert(jobs).values(values).returning(jobs.c.sequence))
+                return replace(job, sequence=inserted.scalar_one()), True
+        except IntegrityError:
+            return await self.get(job.task_id), False
+
+    async def get(self, task_id: str) -> Job:
+        """Raises `JobNotFound`."""
+        async with self._database.begin() as connection:
+            row = (await connection.execute(sa.select(jobs).where(jobs.c.task_id == task_id))).one_or_none()
+        if row is None:
+            raise JobNotFound(task_id)
+        return _job(row)
+
+    async def list(
+        self, *, size: int, token: str = "", phase: JobPhase | None = None, experiment: str | None = None,
+        profile: str | None = None,
+    ) -> Page[Job]:  # fmt: skip
+        """Newest first. Raises `InvalidParameter` for a token that is not ours."""
+        wanted = ((jobs.c.phase, phase and phase.value), (jobs.c.experiment, experiment), (jobs.c.profile, profile))
+        query = page_query(jobs, [column == value for column, value in wanted if value is not None], size, token)
+        async with self._database.begin() as connection:
+            rows = (await connection.execute(query)).all()
+        return Page([_job(row) for row in rows[:size]], token_after(rows, size))
+
+    async def unfinished(self) -> Sequence[Job]:
+        """All jobs that a controller must still look at, oldest first."""
+        final = [phase.value for phase in FINAL_JOB_PHASES]
+        query = sa.select(jobs).where(jobs.c.phase.not_in(final)).order_by(jobs.c.sequence)
+        async with self._database.begin() as connection:
+            return [_job(row) for row in await connection.execute(query)]
+
+    async def stop(self, task_id: str) -> Job:
+        """Ask for the job's end; harmless when repeated. Raises `JobNotFound`."""
+        async with self._database.begin() as connection:
+            await connection.execute(
+                sa.update(jobs).where(jobs.c.task_id == task_id).values(desired=Desired.STOP.value)
+            )
+        return await self.get(task_id)
+
+    async def record(self, uid: str, status: JobStatus) -> None:
+        """Keep what was seen of the job with this uid."""
+        async with self._database.begin() as connection:
+            await connection.execute(sa.update(jobs).where(jobs.c.uid == uid).values(_status_values(status)))
+
+
+def _status_values(status: JobStatus) -> dict[str, Any]:
+    return {"phase": status.phase.value, "status": _status.dump_python(status, mode="json")}
+
+
+def _job(row: sa.Row[Any]) -> Job:
+    return Job(
+        sequence=row.sequence,
+        task_id=row.task_id,
+        uid=row.uid,
+        request=row.request,
+        spec=_spec.validate_python(row.spec),
+        desired=Desired(row.desired),
+        status=_status.validate_python(row.status),
+        created_at=row.created_at,
+    )

@@ -1,0 +1,39 @@
+"""Settings come from MLOPS_ variables; what is unknown or wrong is named and stops the start."""
+
+import pytest
+
+from app.core.errors import ConfigurationError
+from app.core.settings import Settings, load_settings, unknown_variables
+
+
+def test_levels_are_joined_by_two_underscores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLOPS_HTTP__PORT", "8123")
+    assert load_settings().http.port == 8123
+
+
+def test_a_misspelt_variable_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLOPS_HTTP__PROT", "8123")
+    with pytest.raises(ConfigurationError, match="MLOPS_HTTP__PROT"):
+        load_settings()
+
+
+def test_a_bad_value_names_its_variable_and_not_the_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLOPS_HTTP__PORT", "s3cret")
+    with pytest.raises(ConfigurationError, match="MLOPS_HTTP__PORT") as refused:
+        load_settings()
+    assert "s3cret" not in str(refused.value)
+
+
+def test_other_variables_are_none_of_our_business() -> None:
+    assert unknown_variables({"PATH": "/bin", "MLOPS_HOME": "/x", "mlops_http__host": "::1"}) == []
+
+
+def test_the_store_url_is_not_printed() -> None:
+    settings = Settings(store={"url": "postgresql+asyncpg://u:s3cret@db/x"})  # type: ignore[arg-type]
+    assert "s3cret" not in repr(settings)
+    assert settings.store_url.endswith("@db/x")
+
+
+def test_without_a_uri_mlflow_is_our_own() -> None:
+    assert Settings(tracking={"port": 5055}).tracking_uri == "http://127.0.0.1:5055"  # type: ignore[arg-type]
+    assert Settings(tracking={"uri": "http://ml:1/"}).tracking_uri == "http://ml:1"  # type: ignore[arg-type]
