@@ -108,7 +108,7 @@ def build(settings: Settings) -> Platform:
     nudges = Nudges()
     local = _local_settings(settings)
     runtime = LocalRuntime(local, on_change=nudges)
-    own_mlflow = [] if settings.tracking.uri else [MlflowServer(local, settings.tracking.port)]
+    own_mlflow = [] if settings.tracking.uri else [MlflowServer(runtime, settings.tracking.port)]
     client = httpx2.AsyncClient(base_url=settings.tracking_uri, timeout=settings.tracking.timeout_seconds)
     return assemble(settings, runtime, Mlflow(client), nudges, [runtime, *own_mlflow])
 

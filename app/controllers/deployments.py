@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import structlog
 
 from app.controllers.deployment_status import deleting, refused, status_of
+from app.controllers.loop import for_each
 from app.core.errors import Refusal
 from app.core.tasks import Deployment, DeploymentStatus, Desired
 from app.runtimes.base import Runtime, ServerObservation
@@ -26,8 +27,7 @@ class DeploymentController:
         if not deployments:
             return
         observed = await self._runtime.observe_servers([deployment.spec.name for deployment in deployments])
-        for deployment in deployments:
-            await self._reconcile(deployment, observed.get(deployment.spec.name))
+        await for_each(deployments, lambda one: self._reconcile(one, observed.get(one.spec.name)))
 
     async def _reconcile(self, deployment: Deployment, found: ServerObservation | None) -> None:
         now = datetime.now(UTC)

@@ -28,7 +28,8 @@ def ended(status: JobStatus, found: JobObservation, desired: Desired, now: datet
     """A job that has ended. Complete wins over a stop that came too late."""
     termination = found.termination
     assert termination is not None
-    status = seen(status, replace(found, state=ProcessState.RUNNING), now) if found.started_at else status
+    if found.started_at:  # a job may end between two looks: it has run all the same
+        status = seen(status, replace(found, state=ProcessState.RUNNING, message=""), now)
     if termination.reason == TerminationReason.COMPLETED:
         type_ = "Complete"
     elif desired is Desired.STOP:

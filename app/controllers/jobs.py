@@ -11,6 +11,7 @@ from enum import Enum
 import structlog
 
 from app.controllers.job_status import ended, never_launched, seen, vanished
+from app.controllers.loop import for_each
 from app.core.conditions import TerminationReason, is_true
 from app.core.errors import Refusal, TrackingUnavailable
 from app.core.tasks import Desired, Job, JobStatus
@@ -46,8 +47,7 @@ class JobController:
         observed = await self._runtime.observe_jobs([job.spec.name for job in jobs])
         begun = [job for job in jobs if _has_begun(observed.get(job.spec.name))]
         progress = dict(zip((job.uid for job in begun), await self._progress(begun), strict=True))
-        for job in jobs:
-            await self._reconcile(job, observed.get(job.spec.name), progress.get(job.uid))
+        await for_each(jobs, lambda job: self._reconcile(job, observed.get(job.spec.name), progress.get(job.uid)))
 
     async def _reconcile(self, job: Job, found: JobObservation | None, progress: RunProgress | Away | None) -> None:
         now = datetime.now(UTC)
@@ -100,7 +100,7 @@ class JobController:
                 return await self._tracking.progress(job.status.run_id)
             return await self._tracking.find_run(job.request["experimentName"], job.uid)
         except TrackingUnavailable as outage:
-            log.warning("progress_unknown", task_id=job.task_id, cause=str(outage))
+            log.debug("progress_unknown", task_id=job.task_id, cause=str(outage))
             return AWAY
 
 

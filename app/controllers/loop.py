@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TypeVar
 
 import structlog
 
@@ -13,6 +14,18 @@ from app.core.nudge import Nudge
 log = structlog.get_logger(__name__)
 
 _BACK_OFF_LIMIT = 30.0
+Item = TypeVar("Item")
+
+
+async def for_each(items: Iterable[Item], act: Callable[[Item], Awaitable[None]]) -> None:
+    """Act on every item in turn. One that fails keeps no other from its turn; then the first failure is raised."""
+    failures = []
+    for item in items:
+        [outcome] = await asyncio.gather(act(item), return_exceptions=True)
+        if isinstance(outcome, BaseException):
+            failures.append(outcome)
+    if failures:
+        raise failures[0]
 
 
 class Loop:

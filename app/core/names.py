@@ -6,6 +6,11 @@ TASK_ID_MAX = 53  # a DNS-1123 label has 63 characters; this leaves room for our
 DNS_LABEL = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 MODEL_NAME = r"^[^/:.%\"'\x00-\x1f][^/:%\"'\x00-\x1f]*$"  # MLflow refuses / and : in a registered model's name
 
+PATTERNS = {  # what a pattern asks for, in words
+    DNS_LABEL: "use lower-case letters, digits and hyphens, with a letter or digit at both ends",
+    MODEL_NAME: "leave out / : % quotes and control characters, and do not begin with a dot",
+}
+
 
 def job_name(task_id: str) -> str:
     return f"train-{task_id}"

@@ -16,8 +16,9 @@ class Nudge:
 
     async def wait(self, seconds: float) -> None:
         """Return at the next nudge, or after `seconds`."""
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._event.wait(), seconds)
+        with contextlib.suppress(TimeoutError):  # wait_for can swallow a cancellation in Python 3.11
+            async with asyncio.timeout(seconds):
+                await self._event.wait()
         self._event.clear()
 
 

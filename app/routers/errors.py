@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
+from typing import Any
 
 import structlog
 from fastapi import FastAPI, Request
@@ -13,6 +14,7 @@ from starlette.exceptions import HTTPException
 
 from app.core import errors
 from app.core.errors import Cause, Outage, Refusal
+from app.core.names import PATTERNS
 
 log = structlog.get_logger(__name__)
 
@@ -78,22 +80,33 @@ async def _outage(request: Request, error: Exception) -> JSONResponse:
 
 async def _invalid(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
-    causes = [_cause(found["loc"], found["msg"]) for found in error.errors()]
-    where = "body" if any(found["loc"][:1] == ("body",) for found in error.errors()) else "parameter"
-    title = errors.InvalidRequest.title if where == "body" else errors.InvalidParameter.title
+    causes = [_cause(found) for found in error.errors()]
+    in_body = any(found["loc"][:1] == ("body",) for found in error.errors())
+    code, title = (errors.InvalidRequest if in_body else errors.InvalidParameter).code, "The request is not valid"
     detail = "; ".join(f"{cause.pointer or 'the body'}: {cause.detail}" for cause in causes)
-    return problem(request, 422, f"invalid-{'request' if where == 'body' else where}", title, detail, causes=causes)
+    return problem(request, 422, code, title, detail, causes=causes)
 
 
-def _cause(location: Sequence[int | str], message: str) -> Cause:
-    """Body fields as JSON pointers; a query or path parameter as its name."""
-    parts = location[1:] if location and location[0] in ("body", "query", "path", "header") else location
-    if location and location[0] != "body":
-        return Cause("/".join(str(part) for part in parts), message)
-    if parts and isinstance(parts[0], int) and message.startswith("JSON"):
-        return Cause("", f"{message} (at character {parts[0]})")
+def _cause(found: Mapping[str, Any]) -> Cause:
+    """Body fields as JSON pointers; a query parameter, path parameter or header as its name."""
+    place, *parts = found["loc"]
+    if place != "body":
+        return Cause("/".join(str(part) for part in parts), _sentence(found))
+    if found["type"] == "json_invalid":
+        return Cause("", f"is not JSON: {found['ctx']['error']} at character {parts[0] if parts else 0}")
     escaped = (str(part).replace("~", "~0").replace("/", "~1") for part in parts)
-    return Cause("".join(f"/{part}" for part in escaped), message.removeprefix("Value error, "))
+    return Cause("".join(f"/{part}" for part in escaped), _sentence(found))
+
+
+def _sentence(found: Mapping[str, Any]) -> str:
+    match found["type"]:
+        case "missing":
+            return "is required"
+        case "extra_forbidden":
+            return "there is no such field"
+        case "string_pattern_mismatch" if found["ctx"]["pattern"] in PATTERNS:
+            return PATTERNS[found["ctx"]["pattern"]]
+    return str(found["msg"]).removeprefix("Value error, ")
 
 
 async def _http(request: Request, error: Exception) -> JSONResponse:

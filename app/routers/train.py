@@ -80,7 +80,7 @@ async def get_training_job_logs(
         return (await training.get(taskId)).status.phase.is_final
 
     async def end() -> str:
-        answer = JobStatusAnswer.of(await training.get(taskId))
+        answer = JobStatusAnswer.of(await training.wait_until_final(taskId))
         return json.dumps(answer.model_dump(mode="json", by_alias=True)["termination"])
 
     return await log_response(

@@ -22,7 +22,7 @@ class DeployRequest(Request):
     model_profile: Annotated[str, Field(min_length=1, max_length=100, examples=["tabular_regression"])]
     mlflow_run_id: Annotated[str, Field(pattern=r"^[0-9a-zA-Z_-]{1,64}$")] | None = None
     model_name: Annotated[str, Field(min_length=1, max_length=250, pattern=MODEL_NAME)] | None = None
-    alias: Annotated[str, Field(pattern=r"^[\w.-]{1,255}$")] | None = None
+    alias: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$", max_length=255)] | None = None
     version: Annotated[str, Field(pattern=r"^[1-9][0-9]{0,8}$")] | None = None
     use_gpu: bool = False
     replicas: Replicas = 1

@@ -20,4 +20,8 @@ def _differences(kept: Mapping[str, Any], asked: Mapping[str, Any], prefix: str)
         if isinstance(before, dict) and isinstance(now, dict):
             yield from _differences(before, now, pointer)
         elif type(before) is not type(now) or before != now:
-            yield Cause(pointer, f"{name} was {before!r} and is now {now!r}")
+            yield Cause(pointer, f"{name} was {_shown(name, kept)} and is now {_shown(name, asked)}")
+
+
+def _shown(name: str, body: Mapping[str, Any]) -> str:
+    return repr(body[name]) if body.get(name) is not None else "not given"

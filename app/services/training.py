@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -46,6 +47,15 @@ class TrainingService:
 
     async def get(self, task_id: str) -> Job:
         return await self._store.get(task_id)
+
+    async def wait_until_final(self, task_id: str) -> Job:
+        """The job once its end is recorded; as it stands if that takes more than 45 s."""
+        patience = asyncio.get_running_loop().time() + 45
+        job = await self._store.get(task_id)
+        while not job.status.phase.is_final and asyncio.get_running_loop().time() < patience:
+            await asyncio.sleep(0.1)
+            job = await self._store.get(task_id)
+        return job
 
     async def list(
         self, *, size: int, token: str, phase: JobPhase | None, experiment: str | None, profile: str | None

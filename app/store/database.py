@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator
+import functools
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy import event, exc
@@ -18,6 +19,33 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 HEAD = "0001"  # the newest revision in `migrations/versions`; known here so that a current database costs no Alembic
 
 
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
+
+
+class HasDatabase(Protocol):
+    _database: Database
+
+
+Store = TypeVar("Store", bound=HasDatabase)
+
+
+def whole(
+    method: Callable[Concatenate[Store, Parameters], Coroutine[Any, Any, Result]],
+) -> Callable[Concatenate[Store, Parameters], Coroutine[Any, Any, Result]]:
+    """A store's method that runs to its end even when its caller is cancelled (a client that leaves, a loop that ends).
+
+    A connection whose task is cancelled in the middle of a statement is never given back, and on SQLite it keeps the
+    only write lock.
+    """
+
+    @functools.wraps(method)
+    async def to_its_end(self: Store, *args: Parameters.args, **named: Parameters.kwargs) -> Result:
+        return await self._database.finish(method(self, *args, **named))
+
+    return to_its_end  # type: ignore[return-value]  # mypy takes functools' wrapper for no function
+
+
 class Database:
     """One database for all stores. `begin()` is a transaction; its errors come out as `StoreUnavailable`."""
 
@@ -26,6 +54,7 @@ class Database:
             self._engine: AsyncEngine = create_async_engine(url, pool_pre_ping=not url.startswith("sqlite"))
         except (exc.ArgumentError, ModuleNotFoundError) as error:
             raise ConfigurationError(f"MLOPS_STORE__URL is not usable: {type(error).__name__}.") from None
+        self._unfinished: set[asyncio.Task[Any]] = set()
         if self._engine.dialect.name == "sqlite":
             event.listen(self._engine.sync_engine, "connect", _set_pragmas)
             event.listen(self._engine.sync_engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
@@ -35,6 +64,13 @@ class Database:
         with translated():
             async with self._engine.begin() as connection:
                 yield connection
+
+    async def finish(self, work: Coroutine[Any, Any, Result]) -> Result:
+        """Wait for `work`, which goes on if we are cancelled; see `whole`."""
+        task = asyncio.create_task(work)
+        self._unfinished.add(task)
+        task.add_done_callback(self._unfinished.discard)
+        return await asyncio.shield(task)
 
     async def migrate(self) -> None:
         """Bring the database to the newest revision; harmless when repeated, and when two gateways do it at once."""
@@ -53,12 +89,18 @@ class Database:
     async def check(self) -> None:
         """Raise `StoreUnavailable` if the database does not answer within 5 s."""
         try:
-            async with asyncio.timeout(5), self.begin() as connection:
-                await connection.execute(sa.text("SELECT 1"))
+            async with asyncio.timeout(5):
+                await self.finish(self._ask())
         except TimeoutError as error:
             raise StoreUnavailable("no answer within 5 s") from error
 
+    async def _ask(self) -> None:
+        async with self.begin() as connection:
+            await connection.execute(sa.text("SELECT 1"))
+
     async def close(self) -> None:
+        """Wait for what has begun, then let go of all connections."""
+        await asyncio.gather(*self._unfinished, return_exceptions=True)
         await self._engine.dispose()
 
 

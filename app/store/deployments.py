@@ -14,7 +14,7 @@ from app.core.conditions import DeploymentPhase
 from app.core.errors import DeploymentNotFound
 from app.core.specs import ServerSpec
 from app.core.tasks import Deployment, DeploymentStatus, Desired
-from app.store.database import Database
+from app.store.database import Database, whole
 from app.store.pages import Page, page_query, token_after
 from app.store.tables import deployments
 
@@ -28,6 +28,7 @@ class DeploymentStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    @whole
     async def add(self, deployment: Deployment) -> tuple[Deployment, bool]:
         """Keep `deployment` if its task id and model id are free.
 
@@ -56,18 +57,21 @@ class DeploymentStore:
             found = await self.find(task_id=deployment.task_id) or await self.find(model_id=deployment.model_id)
             return (found, False) if found else await self.add(deployment)
 
+    @whole
     async def find(self, *, task_id: str | None = None, model_id: str | None = None) -> Deployment | None:
         column, value = (deployments.c.task_id, task_id) if task_id else (deployments.c.model_id, model_id)
         async with self._database.begin() as connection:
             row = (await connection.execute(sa.select(deployments).where(column == value))).one_or_none()
         return _deployment(row) if row else None
 
+    @whole
     async def get(self, task_id: str) -> Deployment:
         """Raises `DeploymentNotFound`."""
         if (found := await self.find(task_id=task_id)) is None:
             raise DeploymentNotFound(task_id)
         return found
 
+    @whole
     async def list(
         self, *, size: int, token: str = "", phase: DeploymentPhase | None = None, profile: str | None = None
     ) -> Page[Deployment]:
@@ -78,11 +82,13 @@ class DeploymentStore:
             rows = (await connection.execute(page_query(deployments, filters, size, token))).all()
         return Page([_deployment(row) for row in rows[:size]], token_after(rows, size))
 
+    @whole
     async def all(self) -> Sequence[Deployment]:
         """Every deployment, oldest first."""
         async with self._database.begin() as connection:
             return [_deployment(r) for r in await connection.execute(sa.select(deployments).order_by("sequence"))]
 
+    @whole
     async def scale(self, task_id: str, replicas: int) -> Deployment:
         """Ask for this many replicas; the request stays as it was sent. Raises `DeploymentNotFound`."""
         found = await self.get(task_id)
@@ -91,6 +97,7 @@ class DeploymentStore:
             await connection.execute(sa.update(deployments).where(deployments.c.uid == found.uid).values(spec=spec))
         return await self.get(task_id)
 
+    @whole
     async def stop(self, task_id: str) -> Deployment:
         """Ask for the deployment's end; harmless when repeated. Raises `DeploymentNotFound`."""
         async with self._database.begin() as connection:
@@ -99,6 +106,7 @@ class DeploymentStore:
             )
         return await self.get(task_id)
 
+    @whole
     async def record(self, uid: str, status: DeploymentStatus) -> None:
         """Keep what was seen of the deployment with this uid."""
         async with self._database.begin() as connection:
@@ -106,6 +114,7 @@ class DeploymentStore:
                 sa.update(deployments).where(deployments.c.uid == uid).values(_status_values(status))
             )
 
+    @whole
     async def remove(self, uid: str) -> None:
         """Forget the deployment with this uid: nothing of it runs any more."""
         async with self._database.begin() as connection:

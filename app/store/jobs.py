@@ -14,7 +14,7 @@ from app.core.conditions import FINAL_JOB_PHASES, JobPhase
 from app.core.errors import JobNotFound
 from app.core.specs import JobSpec
 from app.core.tasks import Desired, Job, JobStatus
-from app.store.database import Database
+from app.store.database import Database, whole
 from app.store.pages import Page, page_query, token_after
 from app.store.tables import jobs
 
@@ -28,6 +28,7 @@ class JobStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    @whole
     async def add(self, job: Job) -> tuple[Job, bool]:
         """Keep `job` if its task id is free. Returns what is kept under that id now, and whether it is this one."""
         values = {
@@ -48,6 +49,7 @@ class JobStore:
         except IntegrityError:
             return await self.get(job.task_id), False
 
+    @whole
     async def get(self, task_id: str) -> Job:
         """Raises `JobNotFound`."""
         async with self._database.begin() as connection:
@@ -56,6 +58,7 @@ class JobStore:
             raise JobNotFound(task_id)
         return _job(row)
 
+    @whole
     async def list(
         self, *, size: int, token: str = "", phase: JobPhase | None = None, experiment: str | None = None,
         profile: str | None = None,
@@ -67,6 +70,7 @@ class JobStore:
             rows = (await connection.execute(query)).all()
         return Page([_job(row) for row in rows[:size]], token_after(rows, size))
 
+    @whole
     async def unfinished(self) -> Sequence[Job]:
         """All jobs that a controller must still look at, oldest first."""
         final = [phase.value for phase in FINAL_JOB_PHASES]
@@ -74,6 +78,7 @@ class JobStore:
         async with self._database.begin() as connection:
             return [_job(row) for row in await connection.execute(query)]
 
+    @whole
     async def stop(self, task_id: str) -> Job:
         """Ask for the job's end; harmless when repeated. Raises `JobNotFound`."""
         async with self._database.begin() as connection:
@@ -82,6 +87,7 @@ class JobStore:
             )
         return await self.get(task_id)
 
+    @whole
     async def record(self, uid: str, status: JobStatus) -> None:
         """Keep what was seen of the job with this uid."""
         async with self._database.begin() as connection:

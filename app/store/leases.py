@@ -12,7 +12,7 @@ from collections.abc import Callable
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
-from app.store.database import Database
+from app.store.database import Database, whole
 from app.store.tables import leases
 
 
@@ -35,6 +35,7 @@ class Lease:
         """Whether we may act now. False before others may think us dead: after two thirds of the lease's time."""
         return self._renewed_at is not None and self._clock() - self._renewed_at < self._seconds * 2 / 3
 
+    @whole
     async def hold(self) -> bool:
         """Renew the lease, or take it if it is free or its holder is silent. Returns `is_held()`."""
         asked_at = self._clock()
@@ -44,6 +45,7 @@ class Lease:
             self._renewed_at = None
         return self.is_held()
 
+    @whole
     async def release(self) -> None:
         """Let it go, so that the next gateway need not wait. Harmless if it is not ours."""
         self._renewed_at = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,7 +21,8 @@ class FakeRun:
 
     def as_json(self) -> dict[str, Any]:
         outputs = {"model_outputs": [{"model_id": self.model_id}]} if self.model_id else {}
-        metrics = [{"key": key, "value": value} for key, value in self.metrics.items()]
+        values = {key: value if math.isfinite(value) else str(value) for key, value in self.metrics.items()}
+        metrics = [{"key": key, "value": value} for key, value in values.items()]
         info = {"run_id": self.run_id, "status": self.status}
         return {"info": info, "data": {"metrics": metrics}, "outputs": outputs}
 

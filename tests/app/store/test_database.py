@@ -1,6 +1,7 @@
 """The database: migrations lead to the tables, twice is harmless, and failures are outages."""
 
 import asyncio
+import threading
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,9 @@ async def test_a_database_that_cannot_be_reached_is_an_outage(tmp_path: Path) ->
     database = Database(f"sqlite+aiosqlite:///{tmp_path}/no/such/folder/x.db")
     with pytest.raises(StoreUnavailable, match="unable to open"):
         await database.check()
+    await database.close()
+    while any("_connection_worker" in thread.name for thread in threading.enumerate()):  # noqa: ASYNC110
+        await asyncio.sleep(0.01)  # aiosqlite's thread answers a loop that must still be there
 
 
 def test_a_url_that_is_none_is_refused_without_repeating_it() -> None:

@@ -1,0 +1,50 @@
+"""`yard scale` and `yard delete`: change what runs."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from modelyard.cli import views
+from modelyard.cli.options import AnyKind, Name, OutputForm, Timeout, Url, Wait, Yes, session
+from modelyard.records import Kind
+
+
+def scale(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(help="The task id of the deployment.", show_default=False)],
+    replicas: Annotated[int, typer.Option("--replicas", min=0, help="How many equal servers.", show_default=False)],
+    url: Url = None,
+    output: OutputForm = None,
+) -> None:
+    """Run a deployment in another number of replicas."""
+    with session(ctx, url, output) as (client, screen):
+        deployment = client.scale(name, replicas)
+        screen.show(deployment.raw, views.deployment_table([deployment]))
+
+
+def delete(
+    ctx: typer.Context,
+    name: Name,
+    kind: AnyKind = None,
+    yes: Yes = False,
+    wait: Wait = False,
+    timeout: Timeout = None,
+    url: Url = None,
+    output: OutputForm = None,
+) -> None:
+    """Stop a job (it stays listed, with its log), or remove a deployment."""
+    with session(ctx, url, output) as (client, screen):
+        kind = kind or client.find(name).kind
+        verb, future = ("Stop", "stopped") if kind is Kind.JOB else ("Remove", "removed")
+        if not yes:
+            typer.confirm(f"{verb} the {kind} {name}?", abort=True, err=True)
+        deleted = client.delete(name, kind)
+        if wait:
+            with screen.meter(name) as meter:
+                meter(None, "Stopping" if kind is Kind.JOB else "Deleting")
+                client.wait_until_deleted(name, kind, timeout)
+        screen.show(deleted.raw)
+        past = "has ended" if kind is Kind.JOB else "is gone"
+        screen.say(f"The {kind} {name} {past if wait else 'is being ' + future}.")
