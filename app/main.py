@@ -12,6 +12,7 @@ from app import __version__
 from app.bootstrap import Platform
 from app.proxy.asgi import PredictProxy
 from app.routers import catalog, docs, errors, health, inference, train
+from app.routers.body_limit import BodyLimit
 from app.routers.request_id import RequestId
 
 _API = "/api/v1"
@@ -41,10 +42,10 @@ def create_api(platform: Platform) -> FastAPI:
         redoc_url=None,
         lifespan=lifespan,
         generate_unique_id_function=_operation_id,
-        max_body_size=platform.settings.http.max_body_bytes,
     )
     app.state.platform = platform
     errors.install(app)
+    app.add_middleware(BodyLimit, limit=platform.settings.http.max_body_bytes)
     for router in (train.router, inference.router):
         app.include_router(router, prefix=_API)
         app.include_router(router, include_in_schema=False)  # the published contract prints some without a prefix
