@@ -72,6 +72,10 @@ class TerminationReason(StrEnum):
     TRACKING_UNAVAILABLE = "TrackingUnavailable"
     CRASHED = "Crashed"
     LOST = "Lost"
+    STOPPED = "Stopped"  # told to, and without words of its own
+    START_DEADLINE_EXCEEDED = "StartDeadlineExceeded"
+    NO_ANSWER = "NoAnswer"
+    PORT_TAKEN = "PortTaken"
 
 
 def with_condition(conditions: Sequence[Condition], new: Condition) -> tuple[Condition, ...]:

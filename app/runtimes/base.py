@@ -68,7 +68,10 @@ class ServerObservation:
 
 @dataclass(frozen=True, slots=True)
 class LogChunk:
-    """Bytes of a log from `offset`; `end` is the offset behind them. `finished`: no byte will ever follow `end`."""
+    """Bytes of a log from `offset`; `end` is the offset behind them.
+
+    `finished`: no byte will follow `end`, unless an interrupted job is applied again.
+    """
 
     offset: int
     content: bytes
@@ -102,6 +105,7 @@ class Runtime(Protocol):
 
         A job that exists is left as it is, whatever state it is in, with one exception: a job whose termination reason
         is Interrupted runs again in the same work folder. For a server a changed replica count scales it.
+        Raises `RuntimeUnavailable` while another life (another uid, or one that is being deleted) holds the name.
         """
 
     async def observe_jobs(self, names: Collection[str]) -> Mapping[str, JobObservation]:

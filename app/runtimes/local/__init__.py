@@ -1,0 +1,1 @@
+"""The runtime that needs no cluster: jobs and servers as processes of this machine."""

@@ -1,0 +1,69 @@
+"""Which headers pass the gateway, in both directions, and the id that every request carries."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import secrets
+from collections.abc import Collection
+
+Header = tuple[bytes, bytes]
+
+# RFC 9110 section 7.6.1, with the older names that RFC 2616 listed.
+_HOP_BY_HOP = {
+    b"connection",
+    b"keep-alive",
+    b"proxy-authenticate",
+    b"proxy-authorization",
+    b"proxy-connection",
+    b"te",
+    b"trailer",
+    b"transfer-encoding",
+    b"upgrade",
+}
+# The credentials are meant for the gateway; the others are written anew for the replica. `expect` is met by our server.
+REQUEST_STOPS = frozenset(
+    _HOP_BY_HOP | {b"authorization", b"cookie", b"x-api-key", b"host", b"content-length", b"expect", b"x-request-id"}
+)
+# Our server writes `date` and `server` itself. A model must not set cookies in the gateway's name.
+ANSWER_STOPS = frozenset(_HOP_BY_HOP | {b"content-length", b"date", b"server", b"set-cookie", b"x-request-id"})
+
+PLAIN_CONNECTION = frozenset({b"keep-alive", b"close"})
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
+_PROCESS = secrets.token_hex(6).encode()
+_count = itertools.count(1)
+
+
+def request_id(offered: bytes | None) -> bytes:
+    """The client's own id if it is 1 to 128 characters of [A-Za-z0-9._-], else a new one, unique in practice."""
+    if offered is not None and _REQUEST_ID.fullmatch(offered):
+        return offered
+    return b"%b-%x" % (_PROCESS, next(_count))
+
+
+def request_head(headers: Collection[Header]) -> tuple[bytes, int | None, bytes]:
+    """The lines that go on to a replica, the body's length if it was stated, and the request's id.
+
+    Names must be in lower case, as ASGI has them.
+    """
+    lines = b""
+    length = offered = None
+    for name, value in headers:
+        if name not in REQUEST_STOPS:
+            lines += b"%b: %b\r\n" % (name, value)
+        elif name == b"content-length":
+            length = int(value)
+        elif name == b"x-request-id":
+            offered = value
+        elif name == b"connection" and value.lower() not in PLAIN_CONNECTION:
+            return request_head(end_to_end(headers))
+    return lines, length, request_id(offered)
+
+
+def end_to_end(headers: Collection[Header]) -> list[Header]:
+    """Without `Connection`, and without the headers that it declares to be for this hop only."""
+    names = {b"connection"}
+    for name, value in headers:
+        if name == b"connection":
+            names.update(token.strip().lower() for token in value.split(b","))
+    return [header for header in headers if header[0] not in names]

@@ -1,0 +1,96 @@
+"""Specs and observations as plain JSON values, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, fields, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from app.core.conditions import Termination
+from app.core.specs import JobSpec, Program, Resources, ServerSpec
+from app.runtimes.base import JobObservation, ProcessState, ReplicaObservation, ServerObservation
+
+Record = dict[str, Any]
+
+
+def spec_record(spec: JobSpec | ServerSpec) -> Record:
+    plain = {field.name: getattr(spec, field.name) for field in fields(spec)}
+    program = {field.name: getattr(spec.program, field.name) for field in fields(spec.program)}
+    return {
+        **plain,
+        "program": {**program, "environment": dict(spec.program.environment)},
+        "resources": asdict(spec.resources),
+        "start_deadline": spec.start_deadline.total_seconds(),
+        "labels": dict(spec.labels),
+    }
+
+
+def job_spec(record: Record) -> JobSpec:
+    return JobSpec(**_spec_fields(record))
+
+
+def server_spec(record: Record) -> ServerSpec:
+    return ServerSpec(**_spec_fields(record))
+
+
+def _spec_fields(record: Record) -> Record:
+    program = record["program"]
+    lists = {"requires": tuple(program["requires"]), "secrets": tuple(program["secrets"])}
+    return {
+        **record,
+        "program": Program(**{**program, **lists}),
+        "resources": Resources(**record["resources"]),
+        "start_deadline": timedelta(seconds=record["start_deadline"]),
+    }
+
+
+def observation_record(observation: JobObservation | ServerObservation) -> Record:
+    return {name: _plain(value) for name, value in asdict(observation).items()}
+
+
+def job_observation(record: Record) -> JobObservation:
+    return JobObservation(
+        **{
+            **record,
+            "state": ProcessState(record["state"]),
+            "started_at": _time(record["started_at"]),
+            "termination": _termination(record["termination"]),
+            "notes": tuple(record["notes"]),
+        }
+    )
+
+
+def server_observation(record: Record) -> ServerObservation:
+    replicas = tuple(_replica(replica) for replica in record["replicas"])
+    return ServerObservation(**{**record, "replicas": replicas, "notes": tuple(record["notes"])})
+
+
+def _replica(record: Record) -> ReplicaObservation:
+    address = record["address"]
+    return ReplicaObservation(
+        **{
+            **record,
+            "state": ProcessState(record["state"]),
+            "address": (address[0], address[1]) if address else None,
+            "last_termination": _termination(record["last_termination"]),
+        }
+    )
+
+
+def _termination(record: Record | None) -> Termination | None:
+    if record is None:
+        return None
+    return replace(Termination(**record), finished_at=datetime.fromisoformat(record["finished_at"]))
+
+
+def _time(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(one) for key, one in value.items()}
+    if isinstance(value, tuple):
+        return [_plain(one) for one in value]
+    return value.isoformat() if isinstance(value, datetime) else value

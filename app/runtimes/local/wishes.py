@@ -1,0 +1,242 @@
+"""What was asked for, on disk: one wish a task, kept whole, and the short list of tasks that still need somebody.
+
+    <home>/jobs/<name>/       wish.json, observed.json, log, log.index, work/, attempts/<run>/
+    <home>/servers/<name>/    wish.json, observed.json, replicas/<index>/ (each as a job's folder)
+    <home>/active/            an empty file for each task that has not come to rest; all else costs nothing
+    <home>/trash/             what was deleted, on its way out
+
+Every change holds one lock, so several gateways may share a home. What returns has been kept through a power cut.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from enum import Enum, auto
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from app.core.conditions import TerminationReason
+from app.core.errors import RuntimeUnavailable
+from app.core.specs import JobSpec, ServerSpec
+from app.runtimes.base import JobObservation, ProcessState, ServerObservation
+from app.runtimes.local import records
+from app.runtimes.local.attempt import Slot
+from app.runtimes.local.files import locked, read_json, sync_folder, write_json
+from app.runtimes.local.kernel import Moment
+
+JOB, SERVER = "job", "server"
+IMAGE_LABEL = "modelyard/image-from-request"  # "true" on what names an image because its user did
+PLATFORM_LABEL = "modelyard/platform"  # on the platform's own servers, which stop last
+_FOLDERS = {JOB: "jobs", SERVER: "servers"}
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
+
+
+def notes_of(spec: JobSpec | ServerSpec) -> tuple[str, ...]:
+    if spec.labels.get(IMAGE_LABEL) != "true":
+        return ()
+    return (f"The image {spec.program.image} was not used: the local runtime runs programs of this checkout.",)
+
+
+class Key(NamedTuple):
+    """A task: its kind, JOB or SERVER, and its name."""
+
+    kind: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What was asked for. `run` counts the times a job was asked to run; `accepted` is when it was, the last time."""
+
+    spec: JobSpec | ServerSpec
+    accepted: Moment
+    run: int = 1
+    stopped: bool = False
+    deleted: bool = False
+
+
+class Unreadable(OSError):  # noqa: N818 - the name says what it is
+    """A note on disk that this version of the platform cannot read."""
+
+
+class Order(Enum):
+    """What the platform's own state adds to a wish."""
+
+    GO = auto()
+    HOLD = auto()  # start nothing
+    STOP = auto()  # start nothing, and stop what runs without forgetting what was wished
+
+
+class Wishes:
+    """Every method does file work and may raise OSError; names that no task can have are those of unknown tasks."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self._active = home / "active"
+        self._trash = home / "trash"
+        self._lock = home / "wishes.lock"
+
+    def open(self) -> None:
+        """Make the folders, and finish deletions that were cut short."""
+        for folder in (*(self.home / name for name in _FOLDERS.values()), self._active, self._trash):
+            folder.mkdir(parents=True, exist_ok=True)
+        with locked(self._lock):
+            for rest in self._trash.iterdir():
+                shutil.rmtree(rest, ignore_errors=True)
+            for key in self._marked():
+                if self.read(key) is None:
+                    self._mark(key).unlink()
+
+    def folder(self, key: Key) -> Path:
+        return self.home / _FOLDERS[key.kind] / key.name
+
+    def slot(self, key: Key, replica: int = 0) -> Slot:
+        return Slot(self.folder(key) if key.kind == JOB else self.folder(key) / "replicas" / str(replica))
+
+    def read(self, key: Key) -> Wish | None:
+        """Raises Unreadable."""
+        if not _NAME.fullmatch(key.name):
+            return None
+        record = read_json(self.folder(key) / "wish.json")
+        return _wish(key.kind, record) if record else None
+
+    def find(self, name: str) -> Key | None:
+        """The task of this name, a job before a server."""
+        keys = (Key(JOB, name), Key(SERVER, name))
+        return next((key for key in keys if self.read(key) is not None), None)
+
+    def active(self) -> list[tuple[Key, Wish]]:
+        """The tasks that have not come to rest, in the order in which they were accepted."""
+        found = [(key, wish) for key in self._marked() if (wish := self._known(key))]
+        return sorted(found, key=lambda one: (one[1].accepted.at, one[0].name))
+
+    def _known(self, key: Key) -> Wish | None:
+        """As `read`, but a note that cannot be read hides its own task alone."""
+        with contextlib.suppress(Unreadable):
+            return self.read(key)
+        return None
+
+    def _marked(self) -> list[Key]:
+        return [Key(*entry.split(".", 1)) for entry in os.listdir(self._active)]  # noqa: PTH208
+
+    def apply(self, spec: JobSpec | ServerSpec) -> None:
+        key = Key(JOB if isinstance(spec, JobSpec) else SERVER, spec.name)
+        if not _NAME.fullmatch(spec.name):
+            raise ValueError(f"{spec.name!r} cannot be the name of a task.")
+        with locked(self._lock):
+            self._keep(key, self._applied(key, spec))
+
+    def _applied(self, key: Key, spec: JobSpec | ServerSpec) -> Wish | None:
+        old = self.read(key)
+        if old is None:
+            return Wish(spec, Moment.now())
+        if old.deleted or old.spec.uid != spec.uid:
+            raise RuntimeUnavailable(f"The {key.kind} {key.name} of an earlier life is not wholly gone yet; ask again.")
+        if isinstance(old.spec, ServerSpec) and isinstance(spec, ServerSpec):
+            return replace(old, spec=replace(old.spec, replicas=spec.replicas))
+        rest = self._at_rest(key, old)
+        if rest is None:
+            return old
+        interrupted = rest.termination is not None and rest.termination.reason == TerminationReason.INTERRUPTED
+        return replace(old, run=old.run + 1, stopped=False, accepted=Moment.now()) if interrupted else None
+
+    def stop(self, name: str) -> None:
+        key = Key(JOB, name)
+        self._amend(key, lambda wish: None if self._at_rest(key, wish) else replace(wish, stopped=True))
+
+    def delete(self, name: str) -> None:
+        for key in (Key(JOB, name), Key(SERVER, name)):
+            self._amend(key, lambda wish: replace(wish, deleted=True))
+
+    def _amend(self, key: Key, change: Callable[[Wish], Wish | None]) -> None:
+        with locked(self._lock):
+            wish = self.read(key)
+            if wish is not None:
+                self._keep(key, change(wish))
+
+    def _keep(self, key: Key, wish: Wish | None) -> None:
+        """The wish first, then its place in the list: cut short in between, the caller has no answer and asks again."""
+        if wish is None:
+            return
+        folder = self.folder(key)
+        if wish != self.read(key):
+            if not folder.exists():
+                folder.mkdir()
+                sync_folder(folder.parent)
+            write_json(folder / "wish.json", _record(wish))
+        if not self._mark(key).exists():
+            self._mark(key).touch()
+            sync_folder(self._active)
+
+    def _mark(self, key: Key) -> Path:
+        return self._active / f"{key.kind}.{key.name}"
+
+    def settle(self, key: Key, run: int) -> None:
+        """Take a job that has come to rest off the list, unless something new was asked of it meanwhile."""
+        with locked(self._lock):
+            wish = self.read(key)
+            if wish is not None and wish.run == run and not wish.deleted:
+                self._mark(key).unlink(missing_ok=True)
+
+    def remove(self, key: Key) -> None:
+        """Remove all that was kept of a task: out of sight at once, then off the disk."""
+        gone = self._trash / f"{key.kind}.{time.time_ns()}"
+        with locked(self._lock), contextlib.suppress(FileNotFoundError):
+            self.folder(key).rename(gone)
+            sync_folder(self.folder(key).parent)
+            self._mark(key).unlink(missing_ok=True)
+        shutil.rmtree(gone, ignore_errors=True)
+
+    def publish(self, key: Key, run: int, observation: JobObservation | ServerObservation, *, durable: bool) -> None:
+        record = records.observation_record(observation)
+        write_json(self.folder(key) / "observed.json", {"run": run, "seen": record}, durable=durable)
+
+    def _at_rest(self, key: Key, wish: Wish) -> JobObservation | None:
+        """What was seen of a job's present run, if it has ended."""
+        seen = self._seen(key, wish)
+        return records.job_observation(seen) if seen and seen["state"] == ProcessState.EXITED else None
+
+    def _seen(self, key: Key, wish: Wish) -> dict[str, Any] | None:
+        record = read_json(self.folder(key) / "observed.json")
+        return record["seen"] if record and record["run"] == wish.run else None
+
+    def observed_jobs(self, names: Iterable[str]) -> dict[str, JobObservation]:
+        wishes = {name: wish for name in names if (wish := self._known(Key(JOB, name)))}
+        return {name: self._observed_job(name, wish) for name, wish in wishes.items()}
+
+    def _observed_job(self, name: str, wish: Wish) -> JobObservation:
+        seen = self._seen(Key(JOB, name), wish)
+        if seen:
+            return records.job_observation(seen)
+        why, notes = ("Accepted", "It was accepted just now."), notes_of(wish.spec)
+        return JobObservation(name, wish.spec.uid, ProcessState.WAITING, *why, notes=notes)
+
+    def observed_servers(self, names: Iterable[str]) -> dict[str, ServerObservation]:
+        wishes = {name: wish for name in names if (wish := self._known(Key(SERVER, name)))}
+        return {name: self._observed_server(name, wish) for name, wish in wishes.items()}
+
+    def _observed_server(self, name: str, wish: Wish) -> ServerObservation:
+        seen = self._seen(Key(SERVER, name), wish)
+        wanted = 0 if wish.deleted or not isinstance(wish.spec, ServerSpec) else wish.spec.replicas
+        known = records.server_observation(seen) if seen else ServerObservation(name, wish.spec.uid, wanted)
+        return replace(known, wanted=wanted)
+
+
+def _record(wish: Wish) -> dict[str, Any]:
+    state = {"run": wish.run, "stopped": wish.stopped, "deleted": wish.deleted}
+    return {"spec": records.spec_record(wish.spec), "accepted": list(wish.accepted), **state}
+
+
+def _wish(kind: str, record: dict[str, Any]) -> Wish:
+    try:
+        spec = records.job_spec(record["spec"]) if kind == JOB else records.server_spec(record["spec"])
+        state = {name: record[name] for name in ("run", "stopped", "deleted")}
+        return Wish(spec, Moment(*record["accepted"]), **state)
+    except (KeyError, TypeError) as error:
+        raise Unreadable(f"A wish cannot be read; another version of the platform wrote it: {error}") from error
