@@ -56,5 +56,17 @@ class ModelCard:
             raise CardUnreadable(f"{FILE_NAME} has format {content.get('format')!r}; this server reads {FORMAT}.")
         if unknown := sorted(set(content) - {f.name for f in fields(cls)}):
             raise CardUnreadable(f"{FILE_NAME} has unknown fields: {', '.join(unknown)}.")
+        for name, (kind, words) in _TYPES.items():
+            if content.get(name) is not None and not isinstance(content[name], kind):
+                raise CardUnreadable(f"{FILE_NAME}: {name} must be {words}.")
         classes = content.get("classes")
         return cls(**{**content, "classes": None if classes is None else tuple(classes)})
+
+
+_TYPES: Mapping[str, tuple[type, str]] = {
+    "family": (str, "a text"),
+    "input_example": (dict, "an object"),
+    "target": (str, "a text"),
+    "classes": (list, "a list"),
+    "details": (dict, "an object"),
+}

@@ -10,6 +10,9 @@ cd "$(dirname "$0")/.."
 cache=${MODELYARD_CACHE:-$HOME/.cache/modelyard}
 key=$(cat requirements/*.in requirements/lock.txt | sha256sum | cut -c1-12)
 venv=$cache/test-$key
+if [ "$(id -u)" = 0 ] && ! ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1; then
+    { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq postgresql; } >/dev/null 2>&1 || true
+fi
 scripts/venv.sh "$venv" gateway trainer inference torch mlflow modelyard dev
 export PATH="$venv/bin:$PATH" PYTHONDONTWRITEBYTECODE=1 HF_HUB_OFFLINE=1 MLFLOW_DISABLE_TELEMETRY=true
 

@@ -34,6 +34,7 @@ class FakeMlflow(httpx2.AsyncBaseTransport):
         self.runs: dict[str, FakeRun] = {}
         self.versions: dict[tuple[str, str], str] = {}  # (model name, version or @alias) -> run id
         self.is_down = False
+        self.refused = 0  # calls while it was down
 
     def log(self, run_id: str, **fields: Any) -> FakeRun:
         fields.setdefault("experiment", "House Price Prediction")
@@ -42,6 +43,7 @@ class FakeMlflow(httpx2.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         if self.is_down:
+            self.refused += 1
             raise httpx2.ConnectError("connection refused", request=request)
         route = request.url.path.removeprefix("/api/2.0/mlflow/")
         query = dict(request.url.params)

@@ -240,8 +240,8 @@ def server_pid(journey: Journey, task_id: str) -> int:
 
 
 def address(journey: Journey, task_id: str) -> tuple[str, int]:
-    files = sorted(
-        journey.gateway.home.glob(f"servers/serve-{task_id}/**/address*"), key=lambda one: one.stat().st_mtime
-    )
-    host, port = files[-1].read_text().strip().rsplit(":", 1)
+    """Where the first replica of a deployment listens."""
+    attempts = journey.gateway.home.glob(f"servers/serve-{task_id}/replicas/0/attempts/*/address")
+    newest = max(attempts, key=lambda one: one.stat().st_mtime)
+    host, port = newest.read_text().strip().rsplit(":", 1)
     return host, int(port)

@@ -76,6 +76,13 @@ async def test_an_ended_job_waits_a_moment_for_an_mlflow_that_is_away(gateway: Y
     await status_is(gateway, "Running")
     gateway.mlflow.is_down = True
     gateway.runtime.ends(JOB)
+    refused = gateway.mlflow.refused
+
+    async def asked_in_vain() -> bool:
+        return gateway.mlflow.refused > refused + 2
+
+    await eventually(asked_in_vain)
+    assert (await gateway.job())["status"] == "Running"
     gateway.mlflow.log("run-1", job_uid=uid, metrics={"loss": 0.25})
     gateway.mlflow.is_down = False
     assert (await status_is(gateway, "Succeeded"))["mlflowRunId"] == "run-1"
@@ -191,9 +198,11 @@ async def test_what_one_gateway_accepted_the_next_one_launches(tmp_path: Path) -
 
 async def test_only_one_of_two_gateways_launches(tmp_path: Path) -> None:
     async with yard(tmp_path) as first, yard(tmp_path) as second:
-        await second.submit()
-        await status_is(second, "Running")
-        assert first.runtime.launched + second.runtime.launched == [JOB]
+        for number in range(4):
+            await second.submit(taskId=f"job-{number}")
+            await status_is(second, "Running", f"job-{number}")
+        launched = first.runtime.launched + second.runtime.launched
+        assert launched == [f"train-job-{number}" for number in range(4)]
 
 
 async def test_one_job_that_cannot_be_launched_keeps_no_other_from_its_turn(gateway: Yard) -> None:

@@ -84,6 +84,8 @@ async def test_a_model_id_is_unique_among_live_deployments(gateway: Yard) -> Non
 async def test_two_tasks_that_want_one_model_id_at_once_do_not_both_get_it(gateway: Yard) -> None:
     answers = await asyncio.gather(*(gateway.deploy(taskId=f"task-{number}") for number in range(4)))
     assert sorted(answer.status_code for answer in answers) == [202, 409, 409, 409]
+    refused = [answer.json()["code"] for answer in answers if answer.status_code == 409]
+    assert refused == ["model-id-taken"] * 3
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from app.services.logs import LogLines
 from tests.support.platform import Yard, eventually
 
 JOB = "train-train-reg-01"
@@ -109,6 +110,20 @@ async def test_lines_come_while_the_job_runs(gateway: Yard) -> None:
     gateway.runtime.ends(JOB)
     *lines, _ = await stream
     assert "\n".join(event["data"] for event in lines) == "one\ntwo"
+
+
+async def test_an_unfinished_line_is_held_back_until_it_is_whole(gateway: Yard) -> None:
+    await running(gateway)
+
+    async def never() -> bool:
+        return False
+
+    stream = gateway.platform.logs.follow(JOB, 0, 0, never)
+    gateway.runtime.prints(JOB, b"one\ntw")
+    assert await anext(stream) == LogLines("one", 4)
+    assert await anext(stream) is None
+    gateway.runtime.prints(JOB, b"o\n")
+    assert await anext(stream) == LogLines("two", 8)
 
 
 async def test_every_event_id_resumes_without_loss_or_repeat(gateway: Yard) -> None:

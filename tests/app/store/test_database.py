@@ -18,19 +18,16 @@ def _url(folder: Path) -> str:
     return f"sqlite+aiosqlite:///{folder}/test.db"
 
 
-async def test_migrations_lead_to_the_tables_that_the_code_uses(tmp_path: Path) -> None:
-    database = Database(_url(tmp_path))
-    await database.migrate()
+async def test_migrations_lead_to_the_tables_that_the_code_uses(database: Database) -> None:
     async with database.begin() as connection:
         differences = await connection.run_sync(lambda c: compare_metadata(MigrationContext.configure(c), metadata))
         version = (await connection.execute(sa.text("SELECT version_num FROM alembic_version"))).scalar()
-    await database.close()
     assert differences == []
     assert version == HEAD
 
 
-async def test_two_gateways_may_migrate_at_once(tmp_path: Path) -> None:
-    databases = [Database(_url(tmp_path)) for _ in range(3)]
+async def test_three_gateways_may_migrate_at_once(url: str) -> None:
+    databases = [Database(url) for _ in range(3)]
     await asyncio.gather(*(database.migrate() for database in databases))
     for database in databases:
         await database.check()

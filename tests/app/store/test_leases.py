@@ -1,10 +1,5 @@
 """Leases: one holder at a time, taken over only after a silence, whatever wall clocks say."""
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
-import pytest
-
 from app.store.database import Database
 from app.store.leases import Lease
 
@@ -15,14 +10,6 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
-
-
-@pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    database = Database(f"sqlite+aiosqlite:///{tmp_path}/test.db")
-    await database.migrate()
-    yield database
-    await database.close()
 
 
 async def test_the_first_gets_it_and_the_second_waits(database: Database) -> None:

@@ -1,0 +1,39 @@
+"""Texts: what a request to a text family may hold."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from inference_server.families.base import InputUnreadable
+from inference_server.words import escaped, short
+
+MAX_CHARACTERS = 200_000
+"""Of one text: some 100 pages. A model reads far less of it; a tokenizer would read it all."""
+
+
+def texts_of(data: object, most: int, options: Collection[str] = ()) -> list[tuple[str, str]]:
+    """Pairs (JSON pointer, text) from `{"texts": [...]}` or `{"text": "..."}`, where `options` may stand beside.
+
+    At most `most` texts. Raises `InputUnreadable`.
+    """
+    if not isinstance(data, dict) or ("texts" in data) == ("text" in data):
+        raise InputUnreadable('data must be {"texts": [...]}, or {"text": "..."} for one.')
+    if unknown := sorted(set(data) - {"texts", "text", *options}):
+        raise InputUnreadable(f"data has the unknown field {short(unknown[0])}.", f"/data/{escaped(unknown[0])}")
+    if "text" in data:
+        return [("/data/text", _text(data["text"], "/data/text"))]
+    texts = data["texts"]
+    if not isinstance(texts, list) or not 1 <= len(texts) <= most:
+        raise InputUnreadable(f"texts must be a list of 1 to {most} texts.", "/data/texts")
+    pointers = [f"/data/texts/{index}" for index in range(len(texts))]
+    return [(pointer, _text(text, pointer)) for pointer, text in zip(pointers, texts, strict=True)]
+
+
+def _text(value: object, pointer: str) -> str:
+    if not isinstance(value, str):
+        raise InputUnreadable(f"The text at {pointer} must be a string.", pointer)
+    if len(value) > MAX_CHARACTERS:
+        raise InputUnreadable(f"The text at {pointer} has more than {MAX_CHARACTERS} characters.", pointer)
+    if any("\ud800" <= character <= "\udfff" for character in value):
+        raise InputUnreadable(f"The text at {pointer} holds half of a surrogate pair, which is no character.", pointer)
+    return value

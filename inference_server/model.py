@@ -1,0 +1,139 @@
+"""The model that is served: fetched, checked, loaded and warmed up; then it answers."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from inference_server.cache import ModelCache
+from inference_server.card import CardUnreadable, ModelCard
+from inference_server.contract import ServerInput
+from inference_server.families.base import Family, InputUnreadable, ModelUnreadable, load_family
+from inference_server.protocols import read_body, write_body
+from inference_server.rest import RestClient
+from inference_server.tracking import DIGEST_TAG, LoggedModel, Tracking
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """What the server is doing: a stable word, and a sentence."""
+
+    reason: str
+    message: str
+
+
+READY = Phase("Ready", "The model has predicted its input example.")
+
+
+class RowsMiscounted(Exception):  # noqa: N818
+    """The model did not give one output a row."""
+
+
+class ServedModel:
+    """`prepare` runs once, in the worker's thread; `answer` runs there afterwards. The rest may be read at any time."""
+
+    def __init__(self, letter: ServerInput) -> None:
+        self._letter = letter
+        self._family: Family | None = None
+        self._card: ModelCard | None = None
+        self._logged: LoggedModel | None = None
+        self._seconds: dict[str, float] = {}
+        self.phase = Phase("Starting", "The server starts.")
+
+    @property
+    def is_ready(self) -> bool:
+        return self.phase is READY
+
+    def prepare(self) -> None:
+        """Raises `ModelUnreadable`, `Unavailable`, `Unwritable`, or whatever a broken model raises while it loads."""
+        with self._step("fetch", Phase("Fetching", f"Asking MLflow for the model of run {self._letter.run_id}.")):
+            directory = self._fetch()
+        with self._step("load", Phase("Loading", "Loading the model's files.")):
+            self._card = self._read_card(directory)
+            self._family = self._load(directory, self._card)
+        with self._step("warmUp", Phase("WarmingUp", "Predicting the model's input example.")):
+            self._warm_up(self._card)
+        self.phase = READY
+        took = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in self._seconds.items())
+        log.info("Ready: model %s, run %s (%s).", self._letter.model_id, self._letter.run_id, took)
+
+    def answer(self, body: bytes | bytearray) -> bytes:
+        """The answer to a predict request's body. Raises `BodyUnreadable` and `InputUnreadable`."""
+        if self._family is None:
+            raise RuntimeError("answer was called before prepare")
+        rows = self._family.parse(read_body(body))
+        outputs = self._family.predict(rows)
+        answer = self._family.render(outputs)
+        if not len(rows) == len(outputs) == len(answer["predictions"]):
+            raise RowsMiscounted(f"{len(rows)} rows, {len(outputs)} outputs, {len(answer['predictions'])} predictions")
+        return write_body(answer)
+
+    def describe(self) -> Mapping[str, Any]:
+        """What is served, as JSON values. Call when ready."""
+        card, logged = self._card, self._logged
+        if card is None or logged is None:
+            raise RuntimeError("describe was called before prepare")
+        return {
+            "taskId": self._letter.task_id,
+            "modelId": self._letter.model_id,
+            "runId": self._letter.run_id,
+            "loggedModelId": logged.model_id,
+            "digest": logged.digest,
+            "family": card.family,
+            "target": card.target,
+            "classes": card.classes,
+            "details": card.details,
+            "inputExample": card.input_example,
+            "seconds": self._seconds,
+        }
+
+    @contextmanager
+    def _step(self, name: str, phase: Phase) -> Iterator[None]:
+        self.phase = phase
+        log.info(phase.message)
+        start = time.monotonic()
+        yield
+        self._seconds[name] = round(time.monotonic() - start, 3)
+
+    def _fetch(self) -> Path:
+        client = RestClient(self._letter.tracking_uri, self._letter.tracking_patience_seconds, self._notice_fetching)
+        tracking = Tracking(client, self._notice_fetching)
+        logged = self._logged = tracking.logged_model(self._letter.run_id, self._letter.logged_model_id)
+        if logged.digest is None:
+            raise ModelUnreadable(
+                f"Nobody wrote down what the model's files were when they were logged (there is no tag {DIGEST_TAG}), "
+                "so they cannot be checked; they are refused."
+            )
+        cache = ModelCache(Path(self._letter.model_cache))
+        return cache.fetched(logged.digest, lambda folder: tracking.download(logged.artifact_uri, folder))
+
+    def _notice_fetching(self, sentence: str) -> None:
+        self.phase = Phase("Fetching", sentence)
+
+    def _read_card(self, directory: Path) -> ModelCard:
+        try:
+            card = ModelCard.read(directory)
+        except CardUnreadable as error:
+            raise ModelUnreadable(str(error)) from error
+        if card.family != self._letter.family:
+            raise ModelUnreadable(f"The model is of the family {card.family}, not {self._letter.family}.")
+        return card
+
+    def _load(self, directory: Path, card: ModelCard) -> Family:
+        try:
+            return load_family(directory, card, "cuda" if self._letter.use_gpu else "cpu")
+        except ModuleNotFoundError as error:
+            raise ModelUnreadable(f"The model needs the package {error.name}, which is not installed here.") from error
+
+    def _warm_up(self, card: ModelCard) -> None:
+        try:
+            self.answer(write_body({"data": card.input_example}))
+        except InputUnreadable as error:
+            raise ModelUnreadable(f"The model cannot read its own input example: {error.sentence}") from error

@@ -1,0 +1,93 @@
+"""Problems: the errors of this server on the wire (RFC 9457), each with a stable code."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from inference_server.families.base import InputUnreadable
+
+
+class Problem(Exception):  # noqa: N818
+    """An answer that is an error. `detail` is for the caller; `pointer` says where in the body (RFC 6901)."""
+
+    status: ClassVar[int] = 500
+    code: ClassVar[str]
+    title: ClassVar[str]
+    headers: Mapping[str, str] = {}
+
+    def __init__(self, detail: str, pointer: str | None = None) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.pointer = pointer
+
+    def content(self, request_id: str) -> dict[str, object]:
+        causes = [] if self.pointer is None else [{"pointer": self.pointer, "detail": self.detail}]
+        return {
+            "type": "about:blank",
+            "title": self.title,
+            "status": self.status,
+            "detail": self.detail,
+            "code": self.code,
+            "requestId": request_id,
+            "retryable": self.status == 503,
+            "causes": causes,
+        }
+
+
+class BodyUnreadable(Problem):
+    status = 422
+    code = "body-unreadable"
+    title = "The request body cannot be read"
+
+
+class InputRefused(Problem):
+    status = 422
+    code = "input-unreadable"
+    title = "The model cannot read this input"
+
+    @classmethod
+    def of(cls, error: InputUnreadable) -> InputRefused:
+        return cls(error.sentence, error.pointer)
+
+
+class BodyTooLarge(Problem):
+    status = 413
+    code = "body-too-large"
+    title = "The request body is too large"
+    headers = {"connection": "close"}
+
+
+class NotFound(Problem):
+    status = 404
+    code = "not-found"
+    title = "There is nothing at this path"
+
+
+class MethodNotAllowed(Problem):
+    status = 405
+    code = "method-not-allowed"
+    title = "This path does not answer this method"
+
+    def __init__(self, path: str, allowed: str) -> None:
+        super().__init__(f"{path} answers {allowed} only.")
+        self.headers = {"allow": allowed}
+
+
+class NotReady(Problem):
+    status = 503
+    code = "not-ready"
+    title = "The model is not ready"
+    headers = {"retry-after": "1"}
+
+
+class TooBusy(Problem):
+    status = 503
+    code = "too-busy"
+    title = "Too many requests wait already"
+    headers = {"retry-after": "1"}
+
+
+class ModelFailed(Problem):
+    code = "model-failed"
+    title = "The model failed on this input"
