@@ -89,7 +89,7 @@ def test_a_job_survives_the_gateway_once(gateway: GatewayProcess) -> None:
         gateway.start()
         assert submit(gateway, task_id) in (200, 202)
         status = f"/api/v1/train/jobs/{task_id}/status"
-        ended = eventually(lambda url=status: _ended(gateway, url))
+        ended = eventually(lambda url=status: _ended(gateway, url), explain=lambda url=status: _story(gateway, url))
         assert ended["status"] == "Failed"
         assert ended["termination"]["exitCode"] == 7
         log = gateway.client.get(f"/api/v1/train/jobs/{task_id}/logs").text
@@ -109,6 +109,11 @@ def test_equal_submits_at_once_make_one_job(gateway: GatewayProcess) -> None:
     eventually(lambda: _ended(gateway, "/api/v1/train/jobs/same/status"))
     log = gateway.client.get("/api/v1/train/jobs/same/logs").text
     assert log.splitlines().count("started") == 1
+
+
+def _story(gateway: GatewayProcess, url: str) -> str:
+    files = "\n".join(str(path) for path in sorted((gateway.home / "jobs").rglob("*")))
+    return f"{gateway.client.get(url).text}\n{files}\n{gateway.log()}"
 
 
 def _ended(gateway: GatewayProcess, url: str) -> dict[str, object] | None:

@@ -24,11 +24,11 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def eventually(look: Callable[[], Any], seconds: float = 60.0) -> Any:
-    """What `look` gives as soon as it gives something; fails with the last thing seen."""
+def eventually(look: Callable[[], Any], seconds: float = 60.0, explain: Callable[[], object] = str) -> Any:
+    """What `look` gives as soon as it gives something; fails with what `explain` says."""
     end = time.monotonic() + seconds
     while not (found := look()):
-        assert time.monotonic() < end, f"it did not come true within {seconds:g} s"
+        assert time.monotonic() < end, f"it did not come true within {seconds:g} s\n{explain()}"
         time.sleep(0.05)
     return found
 

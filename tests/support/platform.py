@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,6 +66,13 @@ async def yard(home: Path, **settings: Any) -> AsyncIterator[Yard]:
             yield Yard(client, platform, runtime, mlflow)
     finally:
         await platform.close()
+        await sqlite_is_quiet()
+
+
+async def sqlite_is_quiet() -> None:
+    """aiosqlite's threads answer the event loop even after a connection that failed: let them, while it is there."""
+    while any("_connection_worker" in thread.name for thread in threading.enumerate()):  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
 
 
 async def eventually(look: Callable[[], Awaitable[Any]], seconds: float = 10.0) -> Any:

@@ -1,7 +1,6 @@
 """The database: migrations lead to the tables, twice is harmless, and failures are outages."""
 
 import asyncio
-import threading
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ from alembic.migration import MigrationContext
 from app.core.errors import ConfigurationError, StoreUnavailable
 from app.store.database import HEAD, Database
 from app.store.tables import metadata
+from tests.support.platform import sqlite_is_quiet
 
 
 def _url(folder: Path) -> str:
@@ -39,8 +39,7 @@ async def test_a_database_that_cannot_be_reached_is_an_outage(tmp_path: Path) ->
     with pytest.raises(StoreUnavailable, match="unable to open"):
         await database.check()
     await database.close()
-    while any("_connection_worker" in thread.name for thread in threading.enumerate()):  # noqa: ASYNC110
-        await asyncio.sleep(0.01)  # aiosqlite's thread answers a loop that must still be there
+    await sqlite_is_quiet()
 
 
 def test_a_url_that_is_none_is_refused_without_repeating_it() -> None:
