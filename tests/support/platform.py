@@ -66,7 +66,6 @@ async def yard(home: Path, **settings: Any) -> AsyncIterator[Yard]:
             yield Yard(client, platform, runtime, mlflow)
     finally:
         await platform.close()
-        await sqlite_is_quiet()
 
 
 async def sqlite_is_quiet() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.platform import Yard, eventually, train_body
+from tests.support.platform import Yard, eventually, sqlite_is_quiet, train_body
 
 
 async def test_a_new_job_is_accepted_with_its_location(gateway: Yard) -> None:
@@ -155,12 +155,16 @@ async def test_a_request_keeps_its_id(gateway: Yard) -> None:
 
 async def test_a_store_that_is_away_is_an_outage_without_its_secrets(gateway: Yard) -> None:
     await gateway.platform.close()
-    (gateway.platform.settings.home / "modelyard.db").rename(gateway.platform.settings.home / "gone")
-    (gateway.platform.settings.home / "modelyard.db").mkdir()
+    database, away = gateway.platform.settings.home / "modelyard.db", gateway.platform.settings.home / "away"
+    database.rename(away)
+    database.mkdir()
     answer = await gateway.client.get("/api/v1/train/jobs/any")
     assert (answer.status_code, answer.json()["code"]) == (503, "store-unavailable")
     assert answer.headers["retry-after"]
     assert str(gateway.platform.settings.home) not in answer.text
+    await sqlite_is_quiet()
+    database.rmdir()
+    away.rename(database)
 
 
 async def _is(gateway: Yard, task_id: str, status: str) -> bool:
