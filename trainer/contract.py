@@ -20,8 +20,8 @@ class TrainerInput(Letter):
 
     `dataset_path` and `initial_model` are a path, `s3://` or `http(s)://`; `initial_model` may be `runs:/` or
     `models:/` too. `job_uid` identifies the job over its restarts: the trainer finds its MLflow run again by it.
-    `work_dir` survives a restart of the same job. Into `termination_log` goes one line of JSON, `{"reason", "message"}`,
-    at the end. `hyperparameters` have camelCase names and all defaults filled in.
+    `work_dir` survives a restart of the same job. Into `termination_log` goes one line of JSON at the end,
+    `{"reason", "message"}`. `hyperparameters` have camelCase names and all defaults filled in.
     `memory_limit_bytes` is what the process may use; 0 means unknown.
     """
 

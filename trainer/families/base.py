@@ -28,6 +28,14 @@ class DataUnreadable(Exception):  # noqa: N818
     """The data, or the initial model, cannot be used; the sentence says what is wrong and is shown to the user."""
 
 
+class TrainingFailed(Exception):  # noqa: N818
+    """Training cannot go on although the data could be read; the sentence says why and is shown to the user."""
+
+    @classmethod
+    def diverged(cls, epoch: int) -> TrainingFailed:
+        return cls(f"Training diverged in epoch {epoch}: the loss is no finite number. Use a smaller learningRate.")
+
+
 @dataclass(frozen=True, slots=True)
 class Epoch:
     """One finished pass: `number` counts from 1 to `of`."""
@@ -53,10 +61,13 @@ class Family(Protocol):
         """Write all that `resume` needs into this empty folder. Called between epochs only. No pickle."""
 
     def epochs(self) -> Iterator[Epoch]:
-        """Fit, one epoch a step, from the first that is not done to the last."""
+        """Fit, one epoch a step, from the first that is not done to the last. Raises `TrainingFailed`."""
 
     def measure(self) -> Mapping[str, float]:
-        """The final metrics on the held-out rows."""
+        """The final metrics on the held-out rows, the one that people ask for first.
+
+        `train_rows` and `test_rows` among them say how many rows there were, for the closing sentence.
+        """
 
     def save(self, folder: Path) -> ModelCard:
         """Write the model's files into this empty folder, and return its card (which the run writes)."""
