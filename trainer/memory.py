@@ -1,7 +1,8 @@
-"""Memory: a table that will not fit is refused with its numbers, before the kernel kills the process without a word."""
+"""Memory: a dataset that will not fit is refused with its numbers, before the kernel kills without a word."""
 
 from __future__ import annotations
 
+import csv
 import io
 import logging
 import re
@@ -47,6 +48,17 @@ def ensure_fits(table: Path, limit_bytes: int) -> None:
         )
 
 
+def ensure_images_fit(folder: Path, image_size: int, limit_bytes: int) -> None:
+    """As `ensure_fits`, for a folder of images that are all held scaled: once as read, and once stacked."""
+    count = sum(path.is_file() for path in folder.rglob("*"))
+    needed, limit = PROGRAM_BYTES + 2 * count * 3 * image_size**2, limit_bytes or machine_limit()
+    if needed > limit:
+        raise DataUnreadable(
+            f"{count} images of {image_size} pixels a side would need about {_mib(needed)} of memory; {_mib(limit)} "
+            "are allowed. Use a profile with more memory, a smaller imageSize, or fewer images."
+        )
+
+
 def machine_limit() -> int:
     """Bytes that this process may come to use: what is free, or what its control group allows if that is less."""
     free = _kibibytes("/proc/meminfo", "MemAvailable") + _kibibytes("/proc/self/status", "VmRSS")
@@ -61,7 +73,7 @@ def table_bytes(table: Path) -> int:
     try:
         kind = sniff(table)
         sample, share = _sample(table, kind)
-    except (DataUnreadable, ValueError, pyarrow.ArrowException, OSError):
+    except (DataUnreadable, ValueError, csv.Error, pyarrow.ArrowException, OSError):
         return 0
     frame = int(sample.memory_usage(index=False, deep=True).sum())
     return int((frame * PEAK_PER_FRAME_BYTE[kind] + _one_hot(sample)) / share)

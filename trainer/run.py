@@ -13,7 +13,7 @@ from trainer.families.base import DataUnreadable, Family, TrainingFailed, family
 from trainer.initial_model import fetch_initial
 from trainer.interruption import Interruption
 from trainer.journal import Journal
-from trainer.memory import ensure_fits
+from trainer.memory import ensure_fits, ensure_images_fit
 from trainer.metrics import MetricSender
 from trainer.package import Package
 from trainer.registration import register, registered_version
@@ -67,8 +67,7 @@ class _Start:
         return f"{trained.sentence()}; registered {self._letter.model_name} version {version}."
 
     def _fit(self, dataset: Fetched) -> Package:
-        if dataset.path.is_file():
-            ensure_fits(dataset.path, self._letter.memory_limit_bytes)
+        self._ensure_fits(dataset.path)
         family = self._family()
         family.prepare(dataset.path, self._initial())
         done = self._resume(family)
@@ -79,6 +78,12 @@ class _Start:
             "Stopped before the model was saved; the same task goes on from its last checkpoint."
         )
         return Package.build(family, last, self._work / "trained")
+
+    def _ensure_fits(self, dataset: Path) -> None:
+        if dataset.is_file():
+            ensure_fits(dataset, self._letter.memory_limit_bytes)
+        elif "imageSize" in self._letter.hyperparameters:
+            ensure_images_fit(dataset, self._letter.hyperparameters["imageSize"], self._letter.memory_limit_bytes)
 
     def _family(self) -> Family:
         device = "cuda" if self._letter.use_gpu else "cpu"

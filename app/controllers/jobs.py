@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from enum import Enum
+from typing import Literal
 
 import structlog
 
 from app.controllers.job_status import ended, never_launched, seen, vanished
 from app.controllers.loop import for_each
-from app.core.conditions import TerminationReason, is_true
+from app.core.conditions import JobPhase, TerminationReason, is_true
 from app.core.errors import Refusal, TrackingUnavailable
 from app.core.tasks import Desired, Job, JobStatus
 from app.runtimes.base import JobObservation, ProcessState, Runtime
@@ -22,6 +23,9 @@ from app.tracking.mlflow import Mlflow, RunProgress
 log = structlog.get_logger(__name__)
 
 _LAST_LOOK = timedelta(seconds=30)  # how long an ended job waits for an MLflow that is away
+
+
+_RUN_ENDS: dict[JobPhase, Literal["FAILED", "KILLED"]] = {JobPhase.FAILED: "FAILED", JobPhase.CANCELLED: "KILLED"}
 
 
 class Away(Enum):
@@ -68,6 +72,8 @@ class JobController:
                 progress=progress.percent if progress.percent is not None else status.progress,
                 metrics=progress.metrics,
             )
+        if status.phase in _RUN_ENDS and status.run_id is not None and found is not None:
+            await self._close_run(status.run_id, _RUN_ENDS[status.phase])
         if status != job.status:
             await self._store.record(job.uid, status)
             _log_change(job, status)
@@ -89,6 +95,13 @@ class JobController:
             await self._runtime.apply(job.spec)
             return job.status
         return ended(job.status, found, job.desired, now)
+
+    async def _close_run(self, run_id: str, end: Literal["FAILED", "KILLED"]) -> None:
+        """A trainer that was killed leaves its run open; MLflow's page should not show it as running for ever."""
+        try:
+            await self._tracking.close_run(run_id, end)
+        except TrackingUnavailable as outage:
+            log.warning("run_left_open", run_id=run_id, cause=str(outage))
 
     async def _progress(self, jobs: Sequence[Job]) -> Sequence[RunProgress | Away | None]:
         return await asyncio.gather(*(self._progress_of(job) for job in jobs))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import math
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import httpx2
 
@@ -65,6 +66,10 @@ class Mlflow:
         """How far a run is; None if it was deleted."""
         answer = await self._get("runs/get", run_id=run_id)
         return _progress(answer["run"]) if answer else None
+
+    async def close_run(self, run_id: str, status: Literal["FAILED", "KILLED"]) -> None:
+        """Say of a run that nobody works on it any more; harmless when repeated."""
+        await self._post("runs/update", {"run_id": run_id, "status": status, "end_time": int(time.time() * 1000)})
 
     async def model_of_run(self, run_id: str) -> ModelRef:
         """The one model that a run logged. Raises `RunNotFound`, `RunHasNoModel`."""

@@ -63,6 +63,9 @@ class FakeMlflow(httpx2.AsyncBaseTransport):
             case "runs/get":
                 run = self.runs.get(query["run_id"])
                 return _found({"run": run.as_json()} if run else None)
+            case "runs/update":
+                self.runs[body["run_id"]].status = body["status"]
+                return httpx2.Response(200, json={})
             case "registered-models/alias":
                 return self._version(query["name"], "@" + query["alias"])
             case "model-versions/get":

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from trainer.families.base import DataUnreadable
-from trainer.memory import PROGRAM_BYTES, ensure_fits, machine_limit, table_bytes
+from trainer.memory import PROGRAM_BYTES, ensure_fits, ensure_images_fit, machine_limit, table_bytes
 
 GIB = 1 << 30
 
@@ -68,3 +68,11 @@ def test_a_table_that_cannot_be_read_is_left_to_its_reader(tmp_path: Path, conte
 
 def test_without_a_limit_the_machine_has_one() -> None:
     assert 0 < machine_limit() < 1 << 50
+
+
+def test_images_that_would_not_fit_are_refused_with_the_numbers(tmp_path: Path) -> None:
+    for number in range(4):
+        (tmp_path / f"{number}.png").write_bytes(b"")
+    ensure_images_fit(tmp_path, 32, 1 << 30)
+    with pytest.raises(DataUnreadable, match=r"4 images of 1024 pixels .* 344 MiB .* 336 MiB are allowed"):
+        ensure_images_fit(tmp_path, 1024, 336 << 20)

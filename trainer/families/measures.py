@@ -1,4 +1,4 @@
-"""Measures: how well the PyTorch classifiers tell the held-out rows apart."""
+"""Measures: how well a classifier tells the held-out rows apart."""
 
 from __future__ import annotations
 

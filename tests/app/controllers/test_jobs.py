@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from app.core.errors import RuntimeUnavailable
 from tests.support.platform import Yard, eventually, yard
 
@@ -86,6 +88,19 @@ async def test_an_ended_job_waits_a_moment_for_an_mlflow_that_is_away(gateway: Y
     gateway.mlflow.log("run-1", job_uid=uid, metrics={"loss": 0.25})
     gateway.mlflow.is_down = False
     assert (await status_is(gateway, "Succeeded"))["mlflowRunId"] == "run-1"
+
+
+@pytest.mark.parametrize(("stops", "end"), [(False, "FAILED"), (True, "KILLED")])
+async def test_a_run_that_its_trainer_left_open_is_closed(gateway: Yard, stops: bool, end: str) -> None:
+    uid = (await gateway.submit()).json()["uid"]
+    await status_is(gateway, "Running")
+    run = gateway.mlflow.log("run-1", job_uid=uid)
+    if stops:
+        await gateway.client.delete("/api/v1/train/jobs/train-reg-01")
+    else:
+        gateway.runtime.ends(JOB, None, signal="SIGKILL")
+    await status_is(gateway, "Cancelled" if stops else "Failed")
+    assert run.status == end
 
 
 async def test_a_job_that_waits_for_a_gpu_says_so(gateway: Yard) -> None:
