@@ -14,6 +14,7 @@ from app.core.errors import ConfigurationError
 from app.core.settings import Settings, load_settings
 from app.logging import configure
 from app.main import create_app
+from app.proxy.server import HttpProtocol
 
 
 def main() -> int:
@@ -33,7 +34,7 @@ def main() -> int:
         host=settings.http.host,
         port=settings.http.port,
         loop="uvloop",
-        http="httptools",
+        http=HttpProtocol,
         log_config=None,
         access_log=False,
         server_header=False,

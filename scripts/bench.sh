@@ -6,7 +6,7 @@
 #   scripts/bench.sh NAME -- OPTION...    with options for the benchmark; "NAME -- --help" lists them
 #
 # The proxy is compared with nginx and driven by wrk: as root they are installed by apt-get where they are missing.
-# PYTHON chooses an interpreter that has the gateway's packages; else an environment is made outside the checkout.
+# PYTHON chooses an interpreter that has the platform's packages; else an environment is made outside the checkout.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -38,9 +38,9 @@ done
 if [ ${#chosen[@]} -eq 0 ]; then mapfile -t chosen < <(names); fi
 
 if [ -z "${PYTHON:-}" ]; then
-    key=$(cat requirements/gateway.in requirements/lock.txt | sha256sum | cut -c1-12)
+    key=$(cat requirements/*.in requirements/lock.txt | sha256sum | cut -c1-12)
     venv=${MODELYARD_CACHE:-$HOME/.cache/modelyard}/bench-$key
-    scripts/venv.sh "$venv" gateway
+    scripts/venv.sh "$venv" gateway trainer inference mlflow modelyard
     PYTHON=$venv/bin/python
 fi
 for name in "${chosen[@]}"; do

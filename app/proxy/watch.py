@@ -31,12 +31,16 @@ class Watched:
 
     body_received = False
     interruption: Interruption | None = None
+    _task: asyncio.Task[Any] | None = None
     _listener: asyncio.Task[None] | None = None
 
     def __init__(self, receive: Receive) -> None:
         self.receive = receive
         self.waiting_since = monotonic()
-        self._task: asyncio.Task[Any] | None = asyncio.current_task()
+
+    def begin(self, task: asyncio.Task[Any] | None) -> None:
+        """From now on it may be interrupted."""
+        self._task = task
 
     def interrupt(self, why: Interruption) -> None:
         if self._task is not None and self.interruption is None:
@@ -69,13 +73,15 @@ class Watch:
     def __init__(self, deadline: float) -> None:
         self._deadline = deadline
         self._watched: set[Watched] = set()
-        self._ticking = False
+        self._loop: asyncio.AbstractEventLoop | None = None  # as long as it ticks
 
     def begin(self, watched: Watched) -> None:
+        """Watch over the running task's request."""
         self._watched.add(watched)
-        if not self._ticking:
-            self._ticking = True
-            asyncio.get_running_loop().call_later(TICK_SECONDS, self._tick)
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+            self._loop.call_later(TICK_SECONDS, self._tick)
+        watched.begin(asyncio.current_task(self._loop))
 
     def end(self, watched: Watched) -> None:
         self._watched.discard(watched)
@@ -88,6 +94,7 @@ class Watch:
                 watched.interrupt(Interruption.DEADLINE)
             elif watched.body_received:
                 watched.listen()
-        self._ticking = bool(self._watched)
-        if self._ticking:
-            asyncio.get_running_loop().call_later(TICK_SECONDS, self._tick)
+        if self._loop is not None and self._watched:
+            self._loop.call_later(TICK_SECONDS, self._tick)
+        else:
+            self._loop = None

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import re
-import uuid
-
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-_ACCEPTABLE = re.compile(rb"[A-Za-z0-9._-]{1,128}")
+from app.proxy.headers import request_id
 
 
 class RequestId:
@@ -20,17 +17,13 @@ class RequestId:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = _request_id(scope)
-        scope["request_id"] = request_id
+        offered = next((value for name, value in scope["headers"] if name == b"x-request-id"), None)
+        accepted = request_id(offered)
+        scope["request_id"] = accepted.decode()
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", accepted)]
             await send(message)
 
         await self._app(scope, receive, send_with_id)
-
-
-def _request_id(scope: Scope) -> str:
-    given: bytes = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
-    return given.decode() if _ACCEPTABLE.fullmatch(given) else uuid.uuid4().hex
