@@ -41,6 +41,7 @@ def create_api(platform: Platform) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         lifespan=lifespan,
+        responses=errors.RESPONSES,
         generate_unique_id_function=_operation_id,
     )
     app.state.platform = platform

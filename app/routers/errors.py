@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 from app.core import errors
 from app.core.errors import Cause, Outage, Refusal
 from app.core.names import PATTERNS
+from app.schemas.problem import CauseAnswer, Problem
 
 log = structlog.get_logger(__name__)
 
@@ -30,6 +31,16 @@ STATUS: dict[type[Refusal], int] = {
     errors.ModelIdTaken: 409,
     errors.BeingDeleted: 409,
     errors.DeploymentNotReady: 503,
+}
+_MEDIA_TYPE = "application/problem+json"
+_DOCUMENTED = {
+    "description": "A problem document",
+    "content": {_MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+}
+RESPONSES: dict[int | str, dict[str, Any]] = {
+    "4XX": {"model": Problem} | _DOCUMENTED,
+    422: _DOCUMENTED,
+    "5XX": _DOCUMENTED,
 }
 _OUTAGE_RETRY_AFTER = "5"
 _HTTP_CODES = {404: "not-found", 405: "method-not-allowed", 413: "body-too-large"}
@@ -49,19 +60,18 @@ def problem(
     retry_after: str | None = None,
 ) -> JSONResponse:  # fmt: skip
     """A problem document. `retryable` says whether the very same request may succeed later."""
-    body = {
-        "type": "about:blank",
-        "title": title,
-        "status": status,
-        "detail": detail,
-        "instance": request.url.path,
-        "code": code,
-        "requestId": request.scope.get("request_id", ""),
-        "retryable": status in (429, 502, 503, 504),
-        "causes": [{"pointer": cause.pointer, "detail": cause.detail} for cause in causes],
-    }
+    body = Problem(
+        title=title,
+        status=status,
+        detail=detail,
+        instance=request.url.path,
+        code=code,
+        request_id=request.scope.get("request_id", ""),
+        retryable=status in (429, 502, 503, 504),
+        causes=[CauseAnswer(pointer=cause.pointer, detail=cause.detail) for cause in causes],
+    )
     headers = {"Retry-After": retry_after} if retry_after else None
-    return JSONResponse(body, status, headers, media_type="application/problem+json")
+    return JSONResponse(body.model_dump(by_alias=True), status, headers, media_type=_MEDIA_TYPE)
 
 
 async def _refusal(request: Request, error: Exception) -> JSONResponse:

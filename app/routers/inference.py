@@ -12,13 +12,13 @@ from app.core.errors import DeploymentNotFound
 from app.core.names import server_name
 from app.dependencies import CurrentPlatform, Deployments, Logs, Predictions
 from app.routers.answers import accepted, planned
-from app.routers.lists import DryRun, PageSize, PageToken
 from app.routers.logs import LOG_RESPONSES, Follow, LastEventId, Replica, Since, Tail, log_response
+from app.routers.parameters import DryRun, KnownOnly, PageSize, PageToken
 from app.schemas.catalog import DryRunAnswer
 from app.schemas.deployments import DeploymentAnswer, DeploymentPage, DeployRequest, ScaleRequest
 from app.schemas.status import DeploymentStatusAnswer
 
-router = APIRouter(prefix="/inference", tags=["inference"])
+router = APIRouter(prefix="/inference", tags=["inference"], dependencies=[KnownOnly])
 
 _PREDICT: dict[str, Any] = {
     "requestBody": {

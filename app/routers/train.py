@@ -11,13 +11,13 @@ from app.core.conditions import JobPhase
 from app.core.names import job_name
 from app.dependencies import CurrentPlatform, Logs, Training
 from app.routers.answers import accepted, planned
-from app.routers.lists import DryRun, PageSize, PageToken
 from app.routers.logs import LOG_RESPONSES, Follow, LastEventId, Since, Tail, log_response
+from app.routers.parameters import DryRun, KnownOnly, PageSize, PageToken
 from app.schemas.catalog import DryRunAnswer
 from app.schemas.status import JobStatusAnswer
 from app.schemas.training import JobAnswer, JobPage, TrainRequest
 
-router = APIRouter(prefix="/train/jobs", tags=["training"])
+router = APIRouter(prefix="/train/jobs", tags=["training"], dependencies=[KnownOnly])
 
 
 @router.post(

@@ -146,6 +146,13 @@ async def test_a_bad_query_parameter_is_refused(gateway: Yard, query: str) -> No
     assert query.split("=")[0] in answer.json()["detail"]
 
 
+async def test_a_misspelt_parameter_is_refused_and_launches_nothing(gateway: Yard) -> None:
+    answer = await gateway.client.post("/api/v1/train/jobs?dryrun=true", json=train_body())
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid-parameter")
+    assert "known are dryRun" in answer.json()["detail"]
+    assert (await gateway.client.get("/api/v1/train/jobs")).json()["items"] == []
+
+
 async def test_a_request_keeps_its_id(gateway: Yard) -> None:
     answer = await gateway.client.get("/api/v1/train/jobs/nobody", headers={"X-Request-ID": "mine-1"})
     assert answer.headers["x-request-id"] == answer.json()["requestId"] == "mine-1"
