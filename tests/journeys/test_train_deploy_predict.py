@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import csv
+import io
+import json
 import os
 import signal
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -179,6 +183,47 @@ def test_a_server_that_dies_is_restarted_and_callers_are_told(journey: Journey) 
     assert journey.deployment("served", "Ready")["restarts"] >= 1
 
 
+def test_images_are_learnt_and_served(journey: Journey) -> None:
+    archive = journey.folder / "colours.zip"
+    colours = {"red": (200, 30, 30), "green": (30, 200, 30), "blue": (30, 30, 200)}
+    with zipfile.ZipFile(archive, "w") as file:
+        for number in range(60):
+            name = list(colours)[number % 3]
+            file.writestr(f"{name}/{number}.png", png(colours[name], number))
+    hyperparameters = {"numEpoch": 4, "imageSize": 8, "numBatch": 8}
+    profile = {"modelProfile": "image_classification"}
+    journey.train("colours", datasetPath=str(archive), hyperparameters=hyperparameters, **profile)
+    done = journey.job("colours", "Succeeded", "Failed")
+    assert done["status"] == "Succeeded", done
+    journey.deploy("colours", mlflowRunId=done["mlflowRunId"], **profile)
+    assert journey.deployment("colours", "Ready", "Failed")["status"] == "Ready"
+    images = [base64.b64encode(png(colour, 99)).decode() for colour in colours.values()]
+    answer = journey.predict("colours", {"images": images})
+    assert answer.json()["predictions"] == list(colours)
+    journey.client.delete("/api/v1/inference/deployments/colours")
+
+
+def test_texts_are_learnt_and_served(journey: Journey) -> None:
+    table = journey.folder / "reviews.jsonl"
+    good, bad = "a lovely fine happy thing", "a broken awful sad thing"
+    lines = [
+        json.dumps({"text": f"{words} {n}", "target": word})
+        for n in range(40)
+        for words, word in ((good, "good"), (bad, "bad"))
+    ]
+    table.write_text("\n".join(lines))
+    profile = {"modelProfile": "text_classification"}
+    hyperparameters = {"numEpoch": 3, "maxLength": 16, "learningRate": 0.003}
+    journey.train("reviews", datasetPath=str(table), hyperparameters=hyperparameters, **profile)
+    done = journey.job("reviews", "Succeeded", "Failed")
+    assert done["status"] == "Succeeded", done
+    journey.deploy("reviews", mlflowRunId=done["mlflowRunId"], **profile)
+    assert journey.deployment("reviews", "Ready", "Failed")["status"] == "Ready"
+    answer = journey.predict("reviews", {"texts": [f"{good} 7", f"{bad} 7"]})
+    assert answer.json()["predictions"] == ["good", "bad"]
+    journey.client.delete("/api/v1/inference/deployments/reviews")
+
+
 def test_a_model_that_was_changed_after_logging_is_refused(journey: Journey) -> None:
     journey.train("tampered", customModelName="tampered", hyperparameters={"numEpoch": 1})
     run_id = journey.job("tampered", "Succeeded", "Failed")["mlflowRunId"]
@@ -230,6 +275,16 @@ def test_a_job_goes_on_where_the_platform_stopped_it(journey: Journey) -> None:
     eventually(lambda: journey.predict("served", rows).status_code == 200, 120)
     journey.client.delete("/api/v1/train/jobs/long")
     assert journey.job("long", "Cancelled")["termination"]["reason"] == "Cancelled"
+
+
+def png(colour: tuple[int, int, int], number: int) -> bytes:
+    """A small image of nearly this colour."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    shade = tuple(min(255, value + number % 20) for value in colour)
+    Image.new("RGB", (12, 12), shade).save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def server_pid(journey: Journey, task_id: str) -> int:
