@@ -16,7 +16,7 @@ HOLD_BACK = 3  # rows that the trainer never sees: we predict them, and know the
 DATASET = Path(".modelyard/datasets/diabetes.csv").absolute()
 JOB, DEPLOYMENT = "quickstart-train", "quickstart"
 
-console = Console(highlight=False)
+console = Console(highlight=False, soft_wrap=True)
 
 
 def main() -> int:
