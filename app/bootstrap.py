@@ -7,7 +7,7 @@ import contextlib
 import os
 import socket
 import uuid
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -20,7 +20,7 @@ from app.controllers.jobs import JobController
 from app.controllers.leadership import Leadership
 from app.controllers.loop import Loop
 from app.controllers.routes import RouteController
-from app.core.errors import StoreUnavailable
+from app.core.errors import ConfigurationError, StoreUnavailable
 from app.core.nudge import Nudges
 from app.core.profiles import Profiles
 from app.core.settings import Settings
@@ -44,6 +44,9 @@ from app.tracking.mlflow import Mlflow
 log = structlog.get_logger(__name__)
 
 
+Check = Callable[[], Awaitable[None]]
+
+
 @dataclass(frozen=True)
 class Platform:
     """All parts, wired. `open` before use, `close` after; jobs and servers outlive both."""
@@ -60,6 +63,7 @@ class Platform:
     routes: RouteTable
     registry: CollectorRegistry
     runtime_name: str
+    checks: Mapping[str, Check]
     runner: Runner
 
     async def open(self) -> None:
@@ -110,15 +114,31 @@ def build(settings: Settings) -> Platform:
     runtime = LocalRuntime(local, on_change=nudges)
     own_mlflow = [] if settings.tracking.uri else [MlflowServer(runtime, settings.tracking.port)]
     client = httpx2.AsyncClient(base_url=settings.tracking_uri, timeout=settings.tracking.timeout_seconds)
-    return assemble(settings, runtime, Mlflow(client), nudges, [runtime, *own_mlflow])
+    tracking = Mlflow(client)
+
+    async def check_tracking() -> None:
+        """Our own MLflow must be the one that answers, not another program on its port."""
+        for server in own_mlflow:
+            await server.check()
+        await tracking.check()
+
+    return assemble(settings, runtime, tracking, nudges, [runtime, *own_mlflow], check_tracking)
 
 
 def assemble(
-    settings: Settings, runtime: Runtime, tracking: Mlflow, nudges: Nudges, neighbours: Sequence[Neighbour] = ()
+    settings: Settings,
+    runtime: Runtime,
+    tracking: Mlflow,
+    nudges: Nudges,
+    neighbours: Sequence[Neighbour] = (),
+    check_tracking: Check | None = None,
 ) -> Platform:
     """Wire a platform around a runtime and an MLflow. Calling `nudges` makes its controllers look at once."""
     profiles = Profiles.read(settings.profiles)
-    settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise ConfigurationError(f"MLOPS_HOME cannot be made: {error}") from error
     database = Database(settings.store_url)
     jobs, deployments = JobStore(database), DeploymentStore(database)
     registry = _registry()
@@ -142,6 +162,11 @@ def assemble(
         routes=routes,
         registry=registry,
         runtime_name=settings.runtime,
+        checks={
+            "store": database.check,
+            "tracking": check_tracking or tracking.check,
+            "runtime": runtime.check,
+        },
         runner=Runner(neighbours, leadership, loops),
     )
 

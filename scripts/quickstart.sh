@@ -18,8 +18,10 @@ esac
 
 scripts/venv.sh .venv gateway trainer inference mlflow modelyard
 .venv/bin/python -c 'import modelyard' 2>/dev/null && test -x .venv/bin/yard ||
-    .venv/bin/pip install -qq --disable-pip-version-check --no-deps --editable .
+    .venv/bin/pip install -qq --disable-pip-version-check --no-deps --editable . \
+        --config-settings editable_mode=compat   # a plain path: a clone named modelyard must not shadow the package
 
+export MODELYARD_URL=${MODELYARD_URL:-http://127.0.0.1:${MLOPS_HTTP__PORT:-8000}}
 if $stop_at_the_end; then trap '.venv/bin/yard down' EXIT; fi
 .venv/bin/yard up
 .venv/bin/python scripts/quickstart.py

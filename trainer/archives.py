@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import lzma
 import stat
 import tarfile
 import zipfile
@@ -17,7 +18,10 @@ MAX_FILES = 2_000_000
 MAX_RATIO = 100  # unpacked bytes for each packed one; images stay near 1, a bomb is beyond 1,000
 _FREE_BYTES = 64 << 20  # below this size the ratio does not matter
 _CHUNK_BYTES = 1 << 20
-_BROKEN = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError)
+_BROKEN = (
+    *(tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError),
+    *(NotImplementedError, OSError, RuntimeError, ValueError),
+)
 
 _Member = tuple[str, IO[bytes]]
 

@@ -152,6 +152,7 @@ def csv_delimiter(path: Path) -> str:
     """The delimiter that gives the header the most fields. Refuses a header of numbers alone: it is a row."""
     with path.open(encoding="utf-8-sig", newline="") as handle:
         header = next((line for line in handle if line.strip()), "")
+    csv.field_size_limit(max(len(header), csv.field_size_limit()))  # one field, if no delimiter fits
     fields = {delimiter: next(csv.reader([header], delimiter=delimiter)) for delimiter in _CSV_DELIMITERS}
     best = max(_CSV_DELIMITERS, key=lambda delimiter: len(fields[delimiter]))
     if all(_is_number(name) for name in fields[best]):

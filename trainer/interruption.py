@@ -24,7 +24,7 @@ class Interruption:
 
     def __init__(self, at_once: Callable[[], None]) -> None:
         self.asked = False
-        self.sentence = ""  # what `Interrupted` says if it is raised now
+        self.sentence = "Stopped before training began."  # what `Interrupted` says if it is raised now
         self._at_once = at_once
         self._deferred = False
 

@@ -102,7 +102,7 @@ def _sample(table: Path, kind: Format) -> tuple[pd.DataFrame, float]:
 
 def _one_hot(sample: pd.DataFrame) -> int:
     """Bytes of the sample's categories when each is a column of its own. Texts that hardly repeat are none."""
-    counts = (sample[name].nunique() for name in sample.columns if sample[name].dtype in ("str", "object"))
+    counts = (sample[name].astype(str).nunique() for name in sample.columns if sample[name].dtype in ("str", "object"))
     wide = sum(min(count, MAX_CATEGORIES) for count in counts if count <= max(MAX_CATEGORIES, len(sample) / 2))
     return int(wide * ONE_HOT_BYTES * len(sample))
 

@@ -78,6 +78,8 @@ def _fetch(source: str, folder: Path, what: str) -> Fetched:
 def _from_path(path: Path, folder: Path, what: str) -> Fetched:
     if path.is_dir():
         return _fetched_folder(path)
+    if path.exists() and not path.is_file():  # a device never ends, a pipe may never begin
+        raise DataUnreadable(f"The {what} {path} is neither a file nor a folder.")
     try:
         with path.open("rb") as handle:
             return _stored(iter(lambda: handle.read(CHUNK_BYTES), b""), folder, str(path), what)
@@ -88,8 +90,11 @@ def _from_path(path: Path, folder: Path, what: str) -> Fetched:
 
 
 def _fetched_folder(path: Path) -> Fetched:
-    size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-    return Fetched(path, directory_digest(path), size)
+    try:
+        size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+        return Fetched(path, directory_digest(path), size)
+    except OSError as error:
+        raise DataUnreadable(f"The folder {path} cannot be read whole: {error.strerror}.") from error
 
 
 def _stored(chunks: Iterable[bytes], folder: Path, source: str, what: str) -> Fetched:

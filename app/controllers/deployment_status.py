@@ -17,7 +17,7 @@ _PERMANENT = frozenset({TerminationReason.MODEL_UNREADABLE, TerminationReason.LE
 
 def status_of(deployment: Deployment, found: ServerObservation | None, now: datetime) -> DeploymentStatus:
     """`Ready` means that every wanted replica has predicted its own input example and still answers."""
-    before = deployment.status
+    before = _counted(deployment, now)
     if found is None:
         return _with(before, DeploymentPhase.DEPLOYING, Status.FALSE, "Launching", "It is being launched.", now)
     ready = sum(replica.state is ProcessState.RUNNING for replica in found.replicas)
@@ -30,8 +30,9 @@ def status_of(deployment: Deployment, found: ServerObservation | None, now: date
     if ready >= wanted:
         return _with(before, DeploymentPhase.READY, Status.TRUE, "Ready", f"{ready} of {wanted} are ready.", now)
     reason, message = _why(found.replicas)
-    phase = _phase_short_of_ready(deployment, found, ready, now)
-    if phase is DeploymentPhase.FAILED and reason not in _PERMANENT and now > _deadline(deployment):
+    is_late = now > _deadline(before, deployment)
+    phase = _phase_short_of_ready(before, found, ready, is_late)
+    if phase is DeploymentPhase.FAILED and reason not in _PERMANENT and is_late:
         message = f"Not ready within {deployment.spec.start_deadline.total_seconds():g} s. {message}"
     return _with(before, phase, Status.FALSE, reason, f"{ready} of {wanted} are ready. {message}".strip(), now)
 
@@ -47,15 +48,15 @@ def refused(before: DeploymentStatus, refusal: Refusal, now: datetime) -> Deploy
 
 
 def _phase_short_of_ready(
-    deployment: Deployment, found: ServerObservation, ready: int, now: datetime
+    before: DeploymentStatus, found: ServerObservation, ready: int, is_late: bool
 ) -> DeploymentPhase:
     if ready > 0:
-        return DeploymentPhase.DEGRADED if _was_ready(deployment.status) else DeploymentPhase.DEPLOYING
+        return DeploymentPhase.DEGRADED if _was_ready(before) else DeploymentPhase.DEPLOYING
     if any(_ended_for_good(replica) for replica in found.replicas):
         return DeploymentPhase.FAILED
-    if _was_ready(deployment.status):
+    if _was_ready(before):
         return DeploymentPhase.DEGRADED
-    return DeploymentPhase.FAILED if now > _deadline(deployment) else DeploymentPhase.DEPLOYING
+    return DeploymentPhase.FAILED if is_late else DeploymentPhase.DEPLOYING
 
 
 def _was_ready(status: DeploymentStatus) -> bool:
@@ -79,8 +80,16 @@ def _why(replicas: Sequence[ReplicaObservation]) -> tuple[str, str]:
     return worst.reason or worst.state.value, worst.message
 
 
-def _deadline(deployment: Deployment) -> datetime:
-    return deployment.created_at + deployment.spec.start_deadline
+def _counted(deployment: Deployment, now: datetime) -> DeploymentStatus:
+    """The status so far, with the moment since when this many replicas are wanted."""
+    before, wanted = deployment.status, deployment.spec.replicas
+    if before.wanted == wanted:
+        return before
+    return replace(before, wanted=wanted, wanted_since=deployment.created_at if before.wanted is None else now)
+
+
+def _deadline(status: DeploymentStatus, deployment: Deployment) -> datetime:
+    return (status.wanted_since or deployment.created_at) + deployment.spec.start_deadline
 
 
 def _with(

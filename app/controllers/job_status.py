@@ -33,7 +33,8 @@ def ended(status: JobStatus, found: JobObservation, desired: Desired, now: datet
     if termination.reason == TerminationReason.COMPLETED:
         type_ = "Complete"
     elif desired is Desired.STOP:
-        type_, termination = "Cancelled", replace(termination, reason="Cancelled")
+        type_ = "Cancelled"
+        termination = replace(termination, reason="Cancelled", message="It was cancelled; its log and MLflow run stay.")
     else:
         type_ = "Failed"
     status = _with(status, Condition(type_, Status.TRUE, termination.reason, termination.message, now))

@@ -22,6 +22,7 @@ from app.tracking.mlflow import Mlflow, RunProgress
 
 log = structlog.get_logger(__name__)
 
+_MLFLOW_PATIENCE_SECONDS = 2  # a tracking server that hangs must not hold up launching and stopping
 _LAST_LOOK = timedelta(seconds=30)  # how long an ended job waits for an MLflow that is away
 
 
@@ -50,8 +51,12 @@ class JobController:
             return
         observed = await self._runtime.observe_jobs([job.spec.name for job in jobs])
         begun = [job for job in jobs if _has_begun(observed.get(job.spec.name))]
-        progress = dict(zip((job.uid for job in begun), await self._progress(begun), strict=True))
-        await for_each(jobs, lambda job: self._reconcile(job, observed.get(job.spec.name), progress.get(job.uid)))
+        waiting = [job for job in jobs if job not in begun]
+        try:  # MLflow is asked after what waits was launched
+            await for_each(waiting, lambda job: self._reconcile(job, observed.get(job.spec.name), None))
+        finally:
+            progress = dict(zip((job.uid for job in begun), await self._progress(begun), strict=True))
+            await for_each(begun, lambda job: self._reconcile(job, observed[job.spec.name], progress[job.uid]))
 
     async def _reconcile(self, job: Job, found: JobObservation | None, progress: RunProgress | Away | None) -> None:
         now = datetime.now(UTC)
@@ -99,8 +104,9 @@ class JobController:
     async def _close_run(self, run_id: str, end: Literal["FAILED", "KILLED"]) -> None:
         """A trainer that was killed leaves its run open; MLflow's page should not show it as running for ever."""
         try:
-            await self._tracking.close_run(run_id, end)
-        except TrackingUnavailable as outage:
+            async with asyncio.timeout(_MLFLOW_PATIENCE_SECONDS):
+                await self._tracking.close_run(run_id, end)
+        except (TrackingUnavailable, TimeoutError) as outage:
             log.warning("run_left_open", run_id=run_id, cause=str(outage))
 
     async def _progress(self, jobs: Sequence[Job]) -> Sequence[RunProgress | Away | None]:
@@ -109,10 +115,11 @@ class JobController:
     async def _progress_of(self, job: Job) -> RunProgress | Away | None:
         """How far the job's run is; None if it has opened none."""
         try:
-            if job.status.run_id is not None:
-                return await self._tracking.progress(job.status.run_id)
-            return await self._tracking.find_run(job.request["experimentName"], job.uid)
-        except TrackingUnavailable as outage:
+            async with asyncio.timeout(_MLFLOW_PATIENCE_SECONDS):
+                if job.status.run_id is not None:
+                    return await self._tracking.progress(job.status.run_id)
+                return await self._tracking.find_run(job.request["experimentName"], job.uid)
+        except (TrackingUnavailable, TimeoutError) as outage:
             log.debug("progress_unknown", task_id=job.task_id, cause=str(outage))
             return AWAY
 

@@ -36,7 +36,7 @@ class Outage(Exception):  # noqa: N818
     """We, or a neighbour we need, failed; the same request may succeed later."""
 
     code: ClassVar[str] = "outage"
-    public: ClassVar[str] = "A part of the platform does not answer at the moment. Try again shortly."
+    public: str = "A part of the platform does not answer at the moment. Try again shortly."
 
     def __init__(self, cause: str) -> None:
         super().__init__(cause)
@@ -125,9 +125,10 @@ class NeverFits(Refusal):
     code = "never-fits"
     title = "This machine can never run it"
 
-    def __init__(self, resource: str, asked: str, total: str) -> None:
+    def __init__(self, resource: str, asked: str, total: str, replicas: int = 1) -> None:
         detail = f"It asks for {asked} {resource}; there are {total} in all."
-        super().__init__(detail, [Cause("/useGpu" if resource == "GPU" else "/modelProfile", detail)])
+        pointer = "/useGpu" if resource == "GPU" else "/modelProfile" if replicas == 1 else "/replicas"
+        super().__init__(detail, [Cause(pointer, detail)])
         self.resource = resource
 
 
@@ -191,16 +192,17 @@ class BeingDeleted(Refusal):
 
 
 class DeploymentNotReady(Refusal):
-    """The deployment exists and cannot answer yet; `retry_after` is in seconds."""
+    """The deployment cannot answer; `retry_after` is in seconds, `may_recover` whether time alone may help."""
 
     code = "deployment-not-ready"
     title = "The deployment is not ready"
 
-    def __init__(self, task_id: str, reason: str, message: str, retry_after: int) -> None:
+    def __init__(self, task_id: str, reason: str, message: str, *, retry_after: int, may_recover: bool = True) -> None:
         super().__init__(f"Deployment {task_id!r} is not ready ({reason}): {message}")
         self.task_id = task_id
         self.reason = reason
         self.retry_after = retry_after
+        self.may_recover = may_recover
 
 
 class StoreUnavailable(Outage):
@@ -211,6 +213,19 @@ class StoreUnavailable(Outage):
 class TrackingUnavailable(Outage):
     code = "tracking-unavailable"
     public = "MLflow does not answer at the moment. Try again shortly."
+
+
+class PortTaken(Outage):
+    """The platform's own MLflow cannot start; whoever runs the platform must act, and is told how."""
+
+    code = "port-taken"
+
+    def __init__(self, port: int) -> None:
+        self.public = (
+            f"Port {port} is taken by another program, so the platform's MLflow cannot start. "
+            "Set MLOPS_TRACKING__PORT to a free port."
+        )
+        super().__init__(self.public)
 
 
 class RuntimeUnavailable(Outage):

@@ -54,6 +54,8 @@ class DeploymentStatus:
     phase: DeploymentPhase = DeploymentPhase.DEPLOYING
     ready: int = 0
     restarts: int = 0
+    wanted: int | None = None
+    wanted_since: datetime | None = None  # when the replica count was last seen to change
     notes: tuple[str, ...] = ()
 
 

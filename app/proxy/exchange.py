@@ -68,6 +68,8 @@ class Exchange(Watched):
                     raise connection.error
                 self._fresh_only = True
             finally:
+                if not self.body_received:  # it would take the next request for the rest of this one's body
+                    connection.spoil()
                 replica.release(connection)
         raise ReplicaLost("no replica takes connections")
 
@@ -125,8 +127,8 @@ class Exchange(Watched):
         if status not in _BODILESS and (length := connection.length if more else len(body)) is not None:
             headers.append((b"content-length", b"%d" % length))
         self.answered = True
-        await self._send({"type": "http.response.start", "status": status, "headers": headers})
-        await self._send({"type": "http.response.body", "body": body, "more_body": more})
+        await self._give({"type": "http.response.start", "status": status, "headers": headers})
+        await self._give({"type": "http.response.body", "body": body, "more_body": more})
         if more:
             await self._stream(connection)
         self.status = status
@@ -138,7 +140,14 @@ class Exchange(Watched):
             self.waiting_since = monotonic()
             piece = await connection.read()
             more = bool(piece)
-            await self._send({"type": "http.response.body", "body": piece, "more_body": more})
+            await self._give({"type": "http.response.body", "body": piece, "more_body": more})
+
+    async def _give(self, message: Message) -> None:
+        """To the client. A transport that its reset has closed under the server complains in its own way."""
+        try:
+            await self._send(message)
+        except (OSError, RuntimeError) as error:
+            raise ClientLeft from error
 
 
 def _chunk(piece: bytes, last: bool = False) -> bytes:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
 import structlog
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from app.core import errors
@@ -57,9 +57,9 @@ def install(app: FastAPI) -> None:
 
 def problem(
     request: Request, status: int, code: str, title: str, detail: str, *, causes: Sequence[Cause] = (),
-    retry_after: str | None = None,
-) -> JSONResponse:  # fmt: skip
-    """A problem document. `retryable` says whether the very same request may succeed later."""
+    retry_after: str | None = None, retryable: bool | None = None,
+) -> Response:  # fmt: skip
+    """A problem document. `retryable`: the very same request may succeed later; unless said, its status tells."""
     body = Problem(
         title=title,
         status=status,
@@ -67,33 +67,45 @@ def problem(
         instance=request.url.path,
         code=code,
         request_id=request.scope.get("request_id", ""),
-        retryable=status in (429, 502, 503, 504),
+        retryable=status in (429, 502, 503, 504) if retryable is None else retryable,
         causes=[CauseAnswer(pointer=cause.pointer, detail=cause.detail) for cause in causes],
     )
     headers = {"Retry-After": retry_after} if retry_after else None
-    return JSONResponse(body.model_dump(by_alias=True), status, headers, media_type=_MEDIA_TYPE)
+    text = json.dumps(body.model_dump(by_alias=True))  # all ASCII: what a caller sent may be no valid text
+    return Response(text, status, headers, media_type=_MEDIA_TYPE)
 
 
-async def _refusal(request: Request, error: Exception) -> JSONResponse:
+async def _refusal(request: Request, error: Exception) -> Response:
     assert isinstance(error, Refusal)
     status = next(STATUS[class_] for class_ in type(error).__mro__ if class_ in STATUS)
-    retry_after = str(error.retry_after) if isinstance(error, errors.DeploymentNotReady) else None
-    return problem(request, status, error.code, error.title, error.detail, causes=error.causes, retry_after=retry_after)
+    not_ready = error if isinstance(error, errors.DeploymentNotReady) else None
+    return problem(
+        request,
+        status,
+        error.code,
+        error.title,
+        error.detail,
+        causes=error.causes,
+        retry_after=str(not_ready.retry_after) if not_ready else None,
+        retryable=not_ready.may_recover if not_ready else None,
+    )
 
 
-async def _outage(request: Request, error: Exception) -> JSONResponse:
+async def _outage(request: Request, error: Exception) -> Response:
     assert isinstance(error, Outage)
     log.error("outage", code=error.code, cause=str(error), path=request.url.path)
     title = HTTPStatus.SERVICE_UNAVAILABLE.phrase
     return problem(request, 503, error.code, title, error.public, retry_after=_OUTAGE_RETRY_AFTER)
 
 
-async def _invalid(request: Request, error: Exception) -> JSONResponse:
+async def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     causes = [_cause(found) for found in error.errors()]
     in_body = any(found["loc"][:1] == ("body",) for found in error.errors())
     code, title = (errors.InvalidRequest if in_body else errors.InvalidParameter).code, "The request is not valid"
     detail = "; ".join(f"{cause.pointer or 'the body'}: {cause.detail}" for cause in causes)
+    if in_body and "json" not in request.headers.get("content-type", ""):
+        detail = "The body was not read as JSON: send it with Content-Type: application/json."
     return problem(request, 422, code, title, detail, causes=causes)
 
 
@@ -119,7 +131,7 @@ def _sentence(found: Mapping[str, Any]) -> str:
     return str(found["msg"]).removeprefix("Value error, ")
 
 
-async def _http(request: Request, error: Exception) -> JSONResponse:
+async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     phrase = HTTPStatus(error.status_code).phrase
     code = _HTTP_CODES.get(error.status_code, phrase.lower().replace(" ", "-"))
@@ -129,7 +141,7 @@ async def _http(request: Request, error: Exception) -> JSONResponse:
     return response
 
 
-async def _surprise(request: Request, error: Exception) -> JSONResponse:
+async def _surprise(request: Request, error: Exception) -> Response:
     """Ours to mend: the log has the traceback under the request id, the caller a neutral sentence."""
     log.exception("surprise", path=request.url.path, request_id=request.scope.get("request_id"), exc_info=error)
     detail = "Something went wrong on our side. The log has it under this request id."

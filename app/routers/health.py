@@ -26,11 +26,7 @@ async def live() -> dict[str, str]:
 @router.get("/readyz", responses={503: {"model": ReadinessAnswer}})
 async def ready(platform: CurrentPlatform, response: Response) -> ReadinessAnswer:
     """Whether the store, MLflow and the runtime answer, each by name. 503 if one does not."""
-    checks = {
-        "store": platform.database.check,
-        "tracking": platform.tracking.check,
-        "runtime": platform.runtime.check,
-    }
+    checks = platform.checks
     found = await asyncio.gather(*(_check(name, check) for name, check in checks.items()))
     ok = all(check.ok for check in found)
     response.status_code = 200 if ok else 503
@@ -48,5 +44,5 @@ async def _check(name: str, check: Callable[[], Awaitable[None]]) -> CheckAnswer
         await check()
     except Outage as outage:
         log.debug("not_ready", check=name, cause=str(outage))
-        return CheckAnswer(ok=False, message=outage.public)
-    return CheckAnswer(ok=True, message="")
+        return CheckAnswer(ok=False, code=outage.code, message=outage.public)
+    return CheckAnswer(ok=True, code="", message="")

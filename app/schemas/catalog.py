@@ -77,7 +77,10 @@ class CapabilitiesAnswer(Answer):
 
 
 class CheckAnswer(Answer):
+    """`code` is that of the outage, empty if there is none."""
+
     ok: bool
+    code: str
     message: str
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
+from pydantic.config import JsonDict
 
 from app.core.names import MODEL_NAME
 from app.core.tasks import Deployment
@@ -14,8 +15,19 @@ from app.schemas.wire import Answer, ModelId, Moment, Request, TaskId
 Replicas = Annotated[int, Field(ge=0, le=100)]
 
 
+EXAMPLE: JsonDict = {
+    "taskId": "deploy-reg-01",
+    "modelId": "predictor-house-v1",
+    "mlflowRunId": "90df8a7a263149d2bb86a71be7442611",
+    "modelProfile": "tabular_regression",
+    "useGpu": False,
+}
+
+
 class DeployRequest(Request):
     """Serve a model: the one of `mlflowRunId`, or `modelName` with `alias` or `version` from the registry."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
 
     task_id: TaskId
     model_id: ModelId

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, StrictBool, StrictFloat, StrictInt, StrictStr
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr
+from pydantic.config import JsonDict
 
 from app.core.names import MODEL_NAME
 from app.core.tasks import Job
@@ -47,8 +48,23 @@ def _none_by_name(value: Any) -> Any:
     return None if value in ("None", "") else value
 
 
+HyperparameterValue = StrictBool | StrictInt | StrictFloat | StrictStr
+EXAMPLE: JsonDict = {
+    "taskId": "train-reg-01",
+    "experimentName": "House Price Prediction",
+    "modelProfile": "tabular_regression",
+    "customModelName": "predictorHouseValue",
+    "initialModelFilePath": "None",
+    "datasetPath": "s3://datasets/house-prices.csv",
+    "useGpu": False,
+    "hyperparameters": {"numEpoch": 100, "learningRate": 0.001, "numBatch": 32},
+}
+
+
 class TrainRequest(Request):
     """Train a model. The same taskId with an equal body is the same job."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
 
     task_id: TaskId
     experiment_name: Annotated[str, Field(min_length=1, max_length=250, examples=["House Price Prediction"])]
@@ -70,7 +86,7 @@ class TrainRequest(Request):
     trainer_image: Annotated[str, Field(min_length=1, max_length=500)] | None = None
     use_gpu: bool = False
     hyperparameters: Annotated[
-        dict[str, StrictBool | StrictInt | StrictFloat | StrictStr],
+        dict[Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$", max_length=100)], HyperparameterValue],
         Field(max_length=100, examples=[{"numEpoch": 100, "learningRate": 0.001, "numBatch": 32}]),
     ] = {}
 

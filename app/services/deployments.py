@@ -38,10 +38,9 @@ class DeploymentService:
         A replica count that was changed later does not make bodies different. Raises `TaskExists`, `ModelIdTaken`,
         `BeingDeleted`, what planning and the runtime refuse, and what MLflow does not know.
         """
-        if kept := await self._store.find(task_id=request.task_id):
-            return _same(kept, request), False
-        if holder := await self._store.find(model_id=request.model_id):
-            raise ModelIdTaken(request.model_id, holder.task_id)
+        holder = await self._store.find(task_id=request.task_id) or await self._store.find(model_id=request.model_id)
+        if holder is not None:
+            return _same(holder, request), False
         kept, is_new = await self._store.add(await self._deployment(request))
         self._nudge()
         return (kept, True) if is_new else (_same(kept, request), False)
@@ -80,6 +79,7 @@ class DeploymentService:
             request, "", "", uid
         )  # what is wrong with the request itself is said before MLflow is asked
         model = await self._model(request)
+        self._planner.check_family(request, model.profile)
         spec = self._planner.server(request, model.run_id, model.logged_model_id, uid)
         self._runtime.admit(spec)
         accepted = Condition("Accepted", Status.TRUE, "Accepted", "The request is valid and kept.", now)

@@ -124,6 +124,16 @@ class Planner:
             labels={"modelyard/profile": request.model_profile, "modelyard/model-id": request.model_id},
         )
 
+    def check_family(self, request: DeployRequest, trained_with: str | None) -> None:
+        """Raise `InvalidRequest` if a model that was trained with this profile is none of the request's family."""
+        if trained_with is None or trained_with not in dict(self.profiles.items()):
+            return
+        trained, asked = self.profiles[trained_with].family, self.profiles[request.model_profile].family
+        if trained != asked:
+            raise InvalidRequest.at(
+                "/modelProfile", f"The model was trained with profile {trained_with!r}; deploy it with that one."
+            )
+
     def _profile(self, name: str, stage: str, use_gpu: bool) -> Profile:
         profile = self.profiles[name]
         if use_gpu and getattr(profile, stage).gpu == 0:

@@ -22,9 +22,15 @@ class PredictionService:
         """Raises `DeploymentNotFound`, or `DeploymentNotReady` with the reason and when to try again."""
         found = await self._store.get(task_id)
         if found.desired is Desired.STOP:
-            raise DeploymentNotReady(task_id, "Deleting", "it is being deleted.", retry_after=30)
+            raise DeploymentNotReady(task_id, "Deleting", "it is being deleted.", retry_after=30, may_recover=False)
         seen = found.status
         ready = find(seen.conditions, "Ready")
         reason = ready.reason if ready else seen.phase.value
         message = ready.message if ready else "it was accepted a moment ago."
-        raise DeploymentNotReady(task_id, reason, message, _RETRY_AFTER.get(seen.phase, 30))
+        raise DeploymentNotReady(
+            task_id,
+            reason,
+            message,
+            retry_after=_RETRY_AFTER.get(seen.phase, 30),
+            may_recover=seen.phase in _RETRY_AFTER,
+        )

@@ -6,7 +6,7 @@ import contextlib
 import math
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import httpx2
@@ -14,7 +14,9 @@ import httpx2
 from app.core.errors import ModelVersionNotFound, RunHasNoModel, RunNotFound, TrackingUnavailable
 
 JOB_UID_TAG = "modelyard.job_uid"
+PROFILE_TAG = "modelyard.profile"
 PROGRESS_METRIC = "progress"
+_DOES_NOT_EXIST = (b"RESOURCE_DOES_NOT_EXIST", b"INVALID_PARAMETER_VALUE")  # the latter for an unknown alias
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +30,15 @@ class RunProgress:
 
 @dataclass(frozen=True, slots=True)
 class ModelRef:
-    """One logged model and the run that made it; `version` is set when the registry named it."""
+    """One logged model and the run that made it; `version` is set when the registry named it.
+
+    `profile` is the one that the run was trained with, None if the platform's trainer did not make it.
+    """
 
     run_id: str
     logged_model_id: str
     version: str | None = None
+    profile: str | None = None
 
 
 class Mlflow:
@@ -80,7 +86,8 @@ class Mlflow:
         if not outputs:
             status = answer["run"]["info"].get("status", "unknown").lower()
             raise RunHasNoModel(run_id, f"Run {run_id!r} ({status}) has logged no model that could be served.")
-        return ModelRef(run_id, outputs[-1]["model_id"])
+        tags = {tag["key"]: tag["value"] for tag in answer["run"]["data"].get("tags", [])}
+        return ModelRef(run_id, outputs[-1]["model_id"], profile=tags.get(PROFILE_TAG))
 
     async def model_version(self, name: str, *, alias: str | None, version: str | None) -> ModelRef:
         """The model behind a registry alias or version. Raises `ModelVersionNotFound`, `RunHasNoModel`."""
@@ -93,9 +100,10 @@ class Mlflow:
         if answer is None:
             raise ModelVersionNotFound(name, wanted, pointer)
         found = answer["model_version"]
-        number, run_id = str(found["version"]), found.get("run_id") or ""
-        model_id = found.get("model_id") or (await self.model_of_run(run_id)).logged_model_id
-        return ModelRef(run_id, model_id, number)
+        model = await self.model_of_run(found.get("run_id") or "")
+        return replace(
+            model, version=str(found["version"]), logged_model_id=found.get("model_id") or model.logged_model_id
+        )
 
     async def _experiment_id(self, name: str) -> str | None:
         if name not in self._experiments:
@@ -119,7 +127,7 @@ def _answer(response: httpx2.Response) -> dict[str, Any] | None:
     if response.status_code == 200:
         content: dict[str, Any] = response.json()
         return content
-    if response.status_code == 404 and b"RESOURCE_DOES_NOT_EXIST" in response.content:
+    if response.status_code in (400, 404) and any(code in response.content for code in _DOES_NOT_EXIST):
         return None
     raise TrackingUnavailable(f"MLflow answered {response.status_code}: {response.text[:200]}")
 
@@ -136,7 +144,6 @@ def _translated() -> Iterator[None]:
 
 def _progress(run: Mapping[str, Any]) -> RunProgress:
     metrics = {m["key"]: float(m["value"]) for m in run["data"].get("metrics", [])}
-    percent = metrics.pop(PROGRESS_METRIC, None)
-    return RunProgress(
-        run["info"]["run_id"], percent, {name: value for name, value in metrics.items() if math.isfinite(value)}
-    )
+    finite = {name: value for name, value in metrics.items() if math.isfinite(value)}
+    percent = finite.pop(PROGRESS_METRIC, None)
+    return RunProgress(run["info"]["run_id"], None if percent is None else min(100.0, max(0.0, percent)), finite)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 from dataclasses import dataclass, field
@@ -18,13 +19,15 @@ class FakeRun:
     metrics: dict[str, float] = field(default_factory=dict)
     model_id: str | None = None
     status: str = "RUNNING"
+    profile: str | None = None
 
     def as_json(self) -> dict[str, Any]:
         outputs = {"model_outputs": [{"model_id": self.model_id}]} if self.model_id else {}
         values = {key: value if math.isfinite(value) else str(value) for key, value in self.metrics.items()}
         metrics = [{"key": key, "value": value} for key, value in values.items()]
         info = {"run_id": self.run_id, "status": self.status}
-        return {"info": info, "data": {"metrics": metrics}, "outputs": outputs}
+        tags = [{"key": "modelyard.profile", "value": self.profile}] if self.profile else []
+        return {"info": info, "data": {"metrics": metrics, "tags": tags}, "outputs": outputs}
 
 
 class FakeMlflow(httpx2.AsyncBaseTransport):
@@ -34,6 +37,7 @@ class FakeMlflow(httpx2.AsyncBaseTransport):
         self.runs: dict[str, FakeRun] = {}
         self.versions: dict[tuple[str, str], str] = {}  # (model name, version or @alias) -> run id
         self.is_down = False
+        self.is_hung = False
         self.refused = 0  # calls while it was down
 
     def log(self, run_id: str, **fields: Any) -> FakeRun:
@@ -42,6 +46,8 @@ class FakeMlflow(httpx2.AsyncBaseTransport):
         return self.runs[run_id]
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        if self.is_hung:
+            await asyncio.sleep(3600)
         if self.is_down:
             self.refused += 1
             raise httpx2.ConnectError("connection refused", request=request)
@@ -67,10 +73,15 @@ class FakeMlflow(httpx2.AsyncBaseTransport):
                 self.runs[body["run_id"]].status = body["status"]
                 return httpx2.Response(200, json={})
             case "registered-models/alias":
+                if any(name == query["name"] for name, _ in self.versions) and not self._knows(query):
+                    return httpx2.Response(400, json={"error_code": "INVALID_PARAMETER_VALUE"})
                 return self._version(query["name"], "@" + query["alias"])
             case "model-versions/get":
                 return self._version(query["name"], query["version"])
         return httpx2.Response(404, json={"error_code": "ENDPOINT_NOT_FOUND"})
+
+    def _knows(self, query: dict[str, str]) -> bool:
+        return (query["name"], "@" + query["alias"]) in self.versions
 
     def _version(self, name: str, key: str) -> httpx2.Response:
         run_id = self.versions.get((name, key))

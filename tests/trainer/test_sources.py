@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import zipfile
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
@@ -173,3 +174,11 @@ def test_the_note_of_what_was_fetched_is_written_last(tmp_path: Path) -> None:
     fetch(str(tmp_path / "table.csv"), tmp_path / "work")
     note = json.loads((tmp_path / "work/fetched.json").read_text())
     assert note["digest"] == DIGEST
+
+
+def test_a_device_or_a_pipe_is_no_dataset(tmp_path: Path) -> None:
+    (tmp_path / "endless.csv").symlink_to("/dev/zero")
+    os.mkfifo(tmp_path / "silent.csv")
+    for name in ("endless.csv", "silent.csv"):
+        with pytest.raises(DataUnreadable, match="neither a file nor a folder"):
+            fetch(str(tmp_path / name), tmp_path / "work")

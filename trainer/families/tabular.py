@@ -58,7 +58,7 @@ class _Tabular(ABC):
         self._train, self._test = split_indices(len(self._frame), self._test_fraction, self._seed, self._strata())
         self._adopt(estimator or self._untrained())
         sizes = len(self._features), len(self._train), len(self._test)
-        log.info("Learning from %d columns and %d rows; %d rows are held out.", *sizes)
+        log.info("Learning %r from %d columns and %d rows; %d rows are held out.", self._target, *sizes)
 
     def resume(self, checkpoint: Path) -> None:
         state = read_skops(checkpoint / STATE_FILE)

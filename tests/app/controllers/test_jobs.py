@@ -90,6 +90,32 @@ async def test_an_ended_job_waits_a_moment_for_an_mlflow_that_is_away(gateway: Y
     assert (await status_is(gateway, "Succeeded"))["mlflowRunId"] == "run-1"
 
 
+async def test_an_mlflow_that_hangs_holds_up_no_launch(gateway: Yard) -> None:
+    await gateway.submit()
+    await status_is(gateway, "Running")
+    gateway.mlflow.is_hung = True
+    await gateway.submit(taskId="other")
+
+    async def launched() -> bool:
+        return "train-other" in gateway.runtime.launched
+
+    await eventually(launched)
+    gateway.mlflow.is_hung = False
+
+
+async def test_a_progress_that_is_no_number_is_none(gateway: Yard) -> None:
+    uid = (await gateway.submit()).json()["uid"]
+    await status_is(gateway, "Running")
+    run = gateway.mlflow.log("run-1", job_uid=uid, metrics={"progress": float("nan"), "loss": 1.0})
+
+    async def progress(percent: float | None) -> bool:
+        return (await gateway.job())["progress"] == {"percent": percent, "metrics": {"loss": 1}}
+
+    await eventually(lambda: progress(None))
+    run.metrics["progress"] = 1e300
+    await eventually(lambda: progress(100))
+
+
 @pytest.mark.parametrize(("stops", "end"), [(False, "FAILED"), (True, "KILLED")])
 async def test_a_run_that_its_trainer_left_open_is_closed(gateway: Yard, stops: bool, end: str) -> None:
     uid = (await gateway.submit()).json()["uid"]

@@ -11,6 +11,7 @@ from app.proxy.exchange import WHOLE
 from tests.app.proxy.gateway import gateway, request_bytes, stands_still, until
 from tests.app.proxy.upstreams import (
     OK,
+    AnswersTheHead,
     AnswersWhenReleased,
     NeverReads,
     NeverStopsSending,
@@ -103,6 +104,16 @@ async def test_a_client_that_leaves_during_its_upload_ends_its_request_at_the_re
         await until(lambda: upstream.open == 0)
         assert it.counted(499) == 1
     assert upstream.requests == []
+
+
+async def test_what_a_client_leaves_unsent_is_not_taken_from_the_next_one() -> None:
+    async with AnswersTheHead() as upstream, gateway(upstream, deadline=5) as it:
+        _, writer = await it.dial()
+        writer.write(request_bytes(b"x" * WHOLE, length=WHOLE * 2))
+        await until(lambda: upstream.connections == 1)
+        writer.close()
+        await until(lambda: it.counted(499) == 1)
+        assert (await it.post(b"y" * 100)).body == b"early"
 
 
 async def test_a_client_that_leaves_during_a_large_answer_stops_it() -> None:

@@ -267,6 +267,17 @@ class RefusesTheHead(Upstream):
         return False
 
 
+class AnswersTheHead(Upstream):
+    """Answers as soon as it has read the head, and keeps the connection for what comes behind the body."""
+
+    async def converse(self, reader: StreamReader, writer: StreamWriter) -> bool:
+        head = await read_head(reader)
+        writer.write(answer(b"early", status=b"503 Service Unavailable"))
+        await writer.drain()
+        await reader.readexactly(int(head.header(b"content-length") or 0))
+        return True
+
+
 class NeverReads(Upstream):
     """Takes connections and reads nothing but a head, until it is told to leave."""
 

@@ -126,6 +126,29 @@ async def test_a_model_is_named_by_alias_or_version(gateway: Yard) -> None:
         assert answer.json()["status"]["modelVersion"] == "7"
 
 
+async def test_a_run_of_another_family_is_refused(gateway: Yard) -> None:
+    gateway.mlflow.runs[RUN].profile = "tabular_classification"
+    answer = await gateway.deploy()
+    assert answer.status_code == 422
+    assert answer.json()["causes"][0]["pointer"] == "/modelProfile"
+    assert "'tabular_classification'" in answer.json()["detail"]
+
+
+async def test_an_unknown_alias_of_a_known_model_is_refused(gateway: Yard) -> None:
+    gateway.mlflow.versions |= {("houses", "@champion"): RUN}
+    answer = await gateway.deploy(mlflowRunId=None, modelName="houses", alias="challenger")
+    assert (answer.status_code, answer.json()["code"]) == (422, "model-version-not-found")
+
+
+async def test_a_deployment_that_has_failed_is_not_worth_a_retry(gateway: Yard) -> None:
+    await gateway.deploy()
+    await launched(gateway)
+    gateway.runtime.ends(SERVER, 3, "ModelUnreadable", "It is a pickle.")
+    await status_is(gateway, "Failed")
+    answer = await gateway.client.post("/api/v1/inference/deploy-reg-01/predict", json={})
+    assert (answer.status_code, answer.json()["retryable"]) == (503, False)
+
+
 async def test_an_mlflow_that_is_away_is_an_outage(gateway: Yard) -> None:
     gateway.mlflow.is_down = True
     answer = await gateway.deploy()

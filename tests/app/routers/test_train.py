@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 import pytest
@@ -86,6 +87,22 @@ async def test_a_body_that_is_no_json_is_said_to_be_none(gateway: Yard) -> None:
     answer = await gateway.client.post("/api/v1/train/jobs", content=b"{oops", headers=headers)
     assert answer.status_code == 422
     assert "is not JSON" in answer.json()["detail"]
+
+
+async def test_a_name_that_is_no_text_is_refused(gateway: Yard) -> None:
+    for name in (r"\ud800", "", "a b", "a-b"):
+        content = json.dumps(train_body(hyperparameters={"X": 1})).replace('"X"', f'"{name}"')
+        answer = await gateway.client.post(
+            "/api/v1/train/jobs", content=content, headers={"content-type": "application/json"}
+        )
+        assert (answer.status_code, answer.json()["code"]) == (422, "invalid-request")
+
+
+async def test_a_body_without_its_content_type_is_told_so(gateway: Yard) -> None:
+    headers = {"content-type": "application/x-www-form-urlencoded"}
+    answer = await gateway.client.post("/api/v1/train/jobs", content=b'{"taskId": "x"}', headers=headers)
+    assert answer.status_code == 422
+    assert "Content-Type: application/json" in answer.json()["detail"]
 
 
 async def test_a_dry_run_says_what_would_be_launched_and_launches_nothing(gateway: Yard) -> None:
