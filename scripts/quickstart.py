@@ -5,16 +5,17 @@ from __future__ import annotations
 import csv
 import sys
 import time
+from itertools import count
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from modelyard import Client, DeploymentPhase, DeploymentStatus, JobPhase, JobStatus, ModelyardError
+from modelyard import Client, DeploymentStatus, JobPhase, JobStatus, Kind, ModelyardError, NotFound
 
 HOLD_BACK = 3  # rows that the trainer never sees: we predict them, and know the truth
 DATASET = Path(".modelyard/datasets/diabetes.csv").absolute()
-JOB, DEPLOYMENT = "quickstart-train", "quickstart"
+NAME = "quickstart"
 
 console = Console(highlight=False, soft_wrap=True)
 
@@ -25,12 +26,13 @@ def main() -> int:
     write(DATASET, names, rows[:-HOLD_BACK])
     with Client() as client:
         try:
-            run_id = train(client)
-            deploy(client, run_id)
-            show(client, rows[-HOLD_BACK:])
+            name = free_name(client)
+            run_id = train(client, f"{name}-train")
+            deploy(client, name, run_id)
+            show(client, name, rows[-HOLD_BACK:])
             urls(client)
         except ModelyardError as error:
-            console.print(f"[red]{error}[/red]\nIts log: .venv/bin/yard logs {JOB}   (or {DEPLOYMENT})")
+            console.print(f"[red]{error}[/red]\nLook around with  .venv/bin/yard ls  and  .venv/bin/yard logs NAME")
             return 1
     console.print(f"\nFrom a running platform to a prediction: {time.monotonic() - began:.1f} s")
     return 0
@@ -51,9 +53,22 @@ def write(path: Path, names: list[str], rows: list[list[float]]) -> None:
         csv.writer(file).writerows([names, *rows])
 
 
-def train(client: Client) -> str:
+def free_name(client: Client) -> str:
+    """`quickstart`, or with a number behind it where the one before was cancelled or has failed."""
+    for number in count(1):
+        name = NAME if number == 1 else f"{NAME}-{number}"
+        try:
+            phase = client.status(f"{name}-train", Kind.JOB).phase
+        except NotFound:
+            return name
+        if phase not in (JobPhase.FAILED, JobPhase.CANCELLED):
+            return name
+    raise AssertionError("unreachable: numbers do not end")
+
+
+def train(client: Client, task_id: str) -> str:
     job = client.train(
-        task_id=JOB,
+        task_id=task_id,
         experiment_name="Quickstart",
         model_profile="tabular_regression",
         custom_model_name="diabetes",
@@ -68,9 +83,9 @@ def train(client: Client) -> str:
             percent = status.progress.percent if status.progress else None
             progress.update(bar, completed=percent or 0, what=metrics(status) or status.phase)
 
-        status = client.wait_for_job(JOB, timeout=300, on_progress=follow)
-    if status.phase is not JobPhase.SUCCEEDED or status.mlflow_run_id is None:
-        raise ModelyardError(f"The training job ended as {status.phase}: {status.message}")
+        status = client.wait_for_job(task_id, timeout=300, on_progress=follow)
+    if status.mlflow_run_id is None:
+        raise ModelyardError("The training job has no MLflow run, so there is nothing to deploy.")
     console.print(f"   {status.message}\n   MLflow run {status.mlflow_run_id}")
     return status.mlflow_run_id
 
@@ -80,21 +95,19 @@ def metrics(status: JobStatus) -> str:
     return "  ".join(f"{name} {value:.3g}" for name, value in sorted(newest.items())[:3] if value is not None)
 
 
-def deploy(client: Client, run_id: str) -> None:
-    client.deploy(task_id=DEPLOYMENT, model_id="diabetes", model_profile="tabular_regression", mlflow_run_id=run_id)
-    with console.status(f"2. Deploying {DEPLOYMENT}") as line:
+def deploy(client: Client, name: str, run_id: str) -> None:
+    client.deploy(task_id=name, model_id=name, model_profile="tabular_regression", mlflow_run_id=run_id)
+    with console.status(f"2. Deploying {name}") as line:
 
         def follow(status: DeploymentStatus) -> None:
-            line.update(f"2. Deploying {DEPLOYMENT}: {status.message}")
+            line.update(f"2. Deploying {name}: {status.message}")
 
-        status = client.wait_for_deployment(DEPLOYMENT, timeout=120, on_progress=follow)
-    if status.phase is not DeploymentPhase.READY:
-        raise ModelyardError(f"The deployment ended as {status.phase}: {status.message}")
-    console.print(f"2. Deployed as {DEPLOYMENT}: {status.message}")
+        status = client.wait_for_deployment(name, timeout=120, on_progress=follow)
+    console.print(f"2. Deployed as {name}: {status.message}")
 
 
-def show(client: Client, rows: list[list[float]]) -> None:
-    answer = client.predict(DEPLOYMENT, features=[row[:-1] for row in rows])
+def show(client: Client, name: str, rows: list[list[float]]) -> None:
+    answer = client.predict(name, features=[row[:-1] for row in rows])
     console.print("3. Predictions for patients that the model has never seen:")
     for row, predicted in zip(rows, answer["predictions"], strict=True):
         console.print(f"   predicted {predicted:6.1f}   true value {row[-1]:6.1f}")

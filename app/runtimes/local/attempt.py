@@ -13,9 +13,10 @@ from collections.abc import Mapping
 from enum import Enum, auto
 from functools import cached_property
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
-from app.runtimes.local.files import is_locked, read_json, write_json
+from app.runtimes.local.files import Shape, is_locked, read_json, write_json
 from app.runtimes.local.kernel import ProcessId, boot_id, kill_all_with
 
 MARK = "MODELYARD_ATTEMPT"  # in the environment of the program and of all that it starts
@@ -92,7 +93,7 @@ class Attempt:
 
     @cached_property
     def launch(self) -> Mapping[str, Any]:
-        return read_json(self.folder / "launch.json") or {}
+        return read_json(self.folder / "launch.json", _LAUNCH) or {}
 
     @property
     def gpus(self) -> tuple[str, ...]:
@@ -101,7 +102,7 @@ class Attempt:
     @property
     def verdict(self) -> Mapping[str, Any] | None:
         """Why we ended it, where that was not the wish of a user."""
-        return read_json(self.folder / "verdict.json")
+        return read_json(self.folder / "verdict.json", _VERDICT)
 
     def condemn(self, reason: str, message: str) -> None:
         write_json(self.folder / "verdict.json", {"reason": reason, "message": message})
@@ -119,8 +120,8 @@ class Attempt:
         """Ask the disk and the kernel. The lock is tried first: the end is written before the lock goes."""
         if self.end is None and self.life is not Life.LOST:
             locked = is_locked(self.alive_lock)
-            self.process = self.process or read_json(self.folder / "process.json")
-            self.end = read_json(self.folder / "exit.json")
+            self.process = self.process or read_json(self.folder / "process.json", _PROCESS)
+            self.end = read_json(self.folder / "exit.json", _EXIT)
             self.life = self._life(locked)
         return self.life
 
@@ -158,4 +159,8 @@ class Attempt:
         return None
 
 
+_LAUNCH: Shape = {"log_offset": int, "gpus": list}
+_VERDICT: Shape = {"reason": str, "message": str}
+_PROCESS: Shape = {"witness": int, "witness_start": int, "boot": str}
+_EXIT: Shape = {"exit_code": (int, NoneType), "signal": (str, NoneType), "at": (int, float), "asked": bool}
 _ADDRESS = re.compile(r"(127\.\d{1,3}\.\d{1,3}\.\d{1,3}|localhost):(\d{1,5})")

@@ -24,13 +24,25 @@ def write_json(path: Path, content: Mapping[str, Any], *, durable: bool = True) 
         sync_folder(path.parent)
 
 
-def read_json(path: Path) -> dict[str, Any] | None:
-    """The JSON object in `path`; None if there is no such file, or if it holds anything else."""
+Shape = Mapping[str, type | tuple[type, ...]]
+
+
+def read_json(path: Path, shape: Shape | None = None) -> dict[str, Any] | None:
+    """The JSON object in `path`; None if there is no such file, or if it holds anything else.
+
+    `shape` names fields that must be there, with their types: a damaged note is as good as none.
+    """
     try:
         content = json.loads(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
-    return content if isinstance(content, dict) else None
+    if not isinstance(content, dict):
+        return None
+    fits = all(isinstance(content.get(name, _MISSING), kind) for name, kind in (shape or {}).items())
+    return content if fits else None
+
+
+_MISSING = object()
 
 
 def sync_folder(folder: Path) -> None:

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from app.core.conditions import TerminationReason
 from app.core.errors import RuntimeUnavailable
@@ -90,8 +90,9 @@ class Wishes:
             for rest in self._trash.iterdir():
                 shutil.rmtree(rest, ignore_errors=True)
             for key in self._marked():
-                if self.read(key) is None:
-                    self._mark(key).unlink()
+                with contextlib.suppress(Unreadable):  # it keeps its mark: somebody may mend it
+                    if self.read(key) is None:
+                        self._mark(key).unlink()
 
     def folder(self, key: Key) -> Path:
         return self.home / _FOLDERS[key.kind] / key.name
@@ -103,8 +104,12 @@ class Wishes:
         """Raises Unreadable."""
         if not _NAME.fullmatch(key.name):
             return None
-        record = read_json(self.folder(key) / "wish.json")
-        return _wish(key.kind, record) if record else None
+        note = self.folder(key) / "wish.json"
+        if (record := read_json(note)) is not None:
+            return _wish(key.kind, record)
+        if note.exists() and read_json(note) is None:  # not one that was written in this very moment
+            raise Unreadable(f"The wish of {key.name} is damaged.")
+        return None
 
     def find(self, name: str) -> Key | None:
         """The task of this name, a job before a server."""
@@ -123,7 +128,8 @@ class Wishes:
         return None
 
     def _marked(self) -> list[Key]:
-        return [Key(*entry.split(".", 1)) for entry in os.listdir(self._active)]  # noqa: PTH208
+        entries = (entry.partition(".") for entry in os.listdir(self._active))  # noqa: PTH208
+        return [Key(kind, name) for kind, _, name in entries if kind in _FOLDERS and _NAME.fullmatch(name)]
 
     def apply(self, spec: JobSpec | ServerSpec) -> None:
         key = Key(JOB if isinstance(spec, JobSpec) else SERVER, spec.name)
@@ -200,10 +206,11 @@ class Wishes:
     def _at_rest(self, key: Key, wish: Wish) -> JobObservation | None:
         """What was seen of a job's present run, if it has ended."""
         seen = self._seen(key, wish)
-        return records.job_observation(seen) if seen and seen["state"] == ProcessState.EXITED else None
+        known = _told(records.job_observation, seen)
+        return known if known and known.state is ProcessState.EXITED else None
 
     def _seen(self, key: Key, wish: Wish) -> dict[str, Any] | None:
-        record = read_json(self.folder(key) / "observed.json")
+        record = read_json(self.folder(key) / "observed.json", {"run": int, "seen": dict})
         return record["seen"] if record and record["run"] == wish.run else None
 
     def observed_jobs(self, names: Iterable[str]) -> dict[str, JobObservation]:
@@ -211,9 +218,8 @@ class Wishes:
         return {name: self._observed_job(name, wish) for name, wish in wishes.items()}
 
     def _observed_job(self, name: str, wish: Wish) -> JobObservation:
-        seen = self._seen(Key(JOB, name), wish)
-        if seen:
-            return records.job_observation(seen)
+        if known := _told(records.job_observation, self._seen(Key(JOB, name), wish)):
+            return known
         why, notes = ("Accepted", "It was accepted just now."), notes_of(wish.spec)
         return JobObservation(name, wish.spec.uid, ProcessState.WAITING, *why, notes=notes)
 
@@ -224,8 +230,19 @@ class Wishes:
     def _observed_server(self, name: str, wish: Wish) -> ServerObservation:
         seen = self._seen(Key(SERVER, name), wish)
         wanted = 0 if wish.deleted or not isinstance(wish.spec, ServerSpec) else wish.spec.replicas
-        known = records.server_observation(seen) if seen else ServerObservation(name, wish.spec.uid, wanted)
+        known = _told(records.server_observation, seen) or ServerObservation(name, wish.spec.uid, wanted)
         return replace(known, wanted=wanted)
+
+
+Observation = TypeVar("Observation", JobObservation, ServerObservation)
+
+
+def _told(read: Callable[[dict[str, Any]], Observation], seen: dict[str, Any] | None) -> Observation | None:
+    """What was seen, if it can be read: a damaged note will be written anew."""
+    try:
+        return read(seen) if seen else None
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def _record(wish: Wish) -> dict[str, Any]:
@@ -238,5 +255,5 @@ def _wish(kind: str, record: dict[str, Any]) -> Wish:
         spec = records.job_spec(record["spec"]) if kind == JOB else records.server_spec(record["spec"])
         state = {name: record[name] for name in ("run", "stopped", "deleted")}
         return Wish(spec, Moment(*record["accepted"]), **state)
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise Unreadable(f"A wish cannot be read; another version of the platform wrote it: {error}") from error
