@@ -30,7 +30,7 @@ def status_of(deployment: Deployment, found: ServerObservation | None, now: date
     if ready >= wanted:
         return _with(before, DeploymentPhase.READY, Status.TRUE, "Ready", f"{ready} of {wanted} are ready.", now)
     reason, message = _why(found.replicas)
-    is_late = now > _deadline(before, deployment)
+    is_late = reason != "Queued" and now > _deadline(before, deployment)
     phase = _phase_short_of_ready(before, found, ready, is_late)
     if phase is DeploymentPhase.FAILED and reason not in _PERMANENT and is_late:
         message = f"Not ready within {deployment.spec.start_deadline.total_seconds():g} s. {message}"

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from app.core.errors import FrameworkMissing, LogNotFound, NeverFits, RuntimeUnavailable
+from app.core.specs import Resources
 from app.runtimes.base import ProcessState, ReplicaObservation, Runtime
 from tests.contracts.runtime_actor import DIE_ONCE, END, SERVE, STARE, WAIT, Act
 from tests.contracts.runtime_bodies import (
@@ -173,6 +174,11 @@ async def test_what_can_never_run_is_refused(runtime: Runtime) -> None:
     with pytest.raises(NeverFits):
         runtime.admit(job(Act(END), gpus=GPUS + 1))
     runtime.admit(job(Act(END), gpus=GPUS))
+    with pytest.raises(NeverFits):
+        runtime.admit(replace(job(Act(END)), resources=Resources(1000, 1 << 60)))
+    with pytest.raises(NeverFits) as too_many:
+        runtime.admit(server(Act(SERVE), replicas=1 << 30))
+    assert [cause.pointer for cause in too_many.value.causes] == ["/replicas"]
     lacking = replace(program(Act(END)), requires=("json", "no_such_framework"))
     with pytest.raises(FrameworkMissing) as refusal:
         runtime.admit(replace(job(Act(END)), program=lacking))

@@ -64,7 +64,9 @@ class FakeRuntime:
         missing: Collection[str] = (),
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         on_change: Callable[[], None] = lambda: None,
+        memory: int = 1 << 40,
     ) -> None:
+        self.memory = memory  # bytes
         self.gpus, self.missing, self.clock, self.on_change = gpus, missing, clock, on_change
         self.stubborn: set[str] = set()
         self.outage: RuntimeUnavailable | None = None
@@ -123,6 +125,9 @@ class FakeRuntime:
     def admit(self, spec: JobSpec | ServerSpec) -> None:
         if spec.resources.gpus > self.gpus:
             raise NeverFits("GPU", str(spec.resources.gpus), str(self.gpus))
+        replicas = spec.replicas if isinstance(spec, ServerSpec) else 1
+        if replicas * spec.resources.memory_bytes > self.memory:
+            raise NeverFits("memory", str(replicas * spec.resources.memory_bytes), str(self.memory), replicas)
         if missing := [package for package in spec.program.requires if package in self.missing]:
             raise FrameworkMissing(spec.labels.get("modelyard/profile", spec.name), missing, spec.program.install)
 

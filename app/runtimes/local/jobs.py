@@ -26,6 +26,7 @@ class JobKeeper:
         self._name, self._slot, self._settings, self._launcher = name, slot, settings, launcher
         self._attempt = slot.attempt(1)
         self.probers: tuple[Prober, ...] = ()
+        self.starting: tuple[str, ...] = ()  # jobs start without waiting for a turn
         self.next_start = math.inf
 
     @property

@@ -25,6 +25,7 @@ from app.runtimes.local.launcher import Launcher
 from app.runtimes.local.probe import Prober
 from app.runtimes.local.servers import ServerKeeper
 from app.runtimes.local.settings import LocalSettings
+from app.runtimes.local.turns import Turns
 from app.runtimes.local.wishes import JOB, PLATFORM_LABEL, Key, Order, Wish, Wishes
 
 BEGINNING_PERIOD = 0.02  # while a witness is up and its program is not yet
@@ -54,6 +55,7 @@ class Kubelet:
         self._on_change = on_change
         self._keepers: dict[Key, JobKeeper | ServerKeeper] = {}
         self._published: dict[Key, tuple[int, JobObservation | ServerObservation]] = {}
+        self._turns = Turns(settings.starts_at_once)
         self._exits = ExitWatch(self.call)
         self._probing: dict[Prober, asyncio.Task[None]] = {}
         self._calls = asyncio.Event()
@@ -132,6 +134,7 @@ class Kubelet:
         for key, wish in tasks:
             self._keeper(key).look(wish)
         pool = Pool(self._gpus, {holder: attempt.gpus for holder, attempt in self._living().items()})
+        self._turns.look(holder for keeper in self._keepers.values() for holder in keeper.starting)
         self.trouble = ""
         changed = [self._advance(key, wish, pool) for key, wish in tasks]
         self._alive = self._living()
@@ -154,7 +157,7 @@ class Kubelet:
             self._keepers[key] = (
                 JobKeeper(key.name, self._wishes.slot(key), self._settings, self._launcher)
                 if key.kind == JOB
-                else ServerKeeper(key, self._wishes, self._settings, self._launcher)
+                else ServerKeeper(key, self._wishes, self._settings, self._launcher, self._turns)
             )
         return self._keepers[key]
 

@@ -9,7 +9,7 @@ import json
 from datetime import timedelta
 from pathlib import Path
 
-from app.core.errors import ConfigurationError, FrameworkMissing, TrackingUnavailable
+from app.core.errors import ConfigurationError, FrameworkMissing, PortTaken, TrackingUnavailable
 from app.core.specs import Placeholders, Program, Resources, ServerSpec
 from app.runtimes.base import ProcessState, ReplicaObservation
 from app.runtimes.local import mlflow_program
@@ -56,6 +56,7 @@ class MlflowServer:
 
     def __init__(self, runtime: LocalRuntime, port: int) -> None:
         self._runtime = runtime
+        self._port = port
         self._folder = runtime.home / "mlflow"
         self._spec = mlflow_spec(self._folder, port)
         self.uri = f"http://{HOST}:{port}"
@@ -77,29 +78,35 @@ class MlflowServer:
         await self._runtime.apply(self._spec)
 
     async def _make_way(self) -> None:
-        """Take away one that was told otherwise."""
-        while (seen := (await self._runtime.observe_servers([NAME])).get(NAME)) and seen.uid != self._spec.uid:
+        """Take away one that was told otherwise, and one in the back-off of a port that may be free by now."""
+        while (seen := (await self._runtime.observe_servers([NAME])).get(NAME)) and (
+            seen.uid != self._spec.uid or any(_found_port_taken(replica) for replica in seen.replicas)
+        ):
             await self._runtime.delete(NAME)
             await asyncio.sleep(POLL)
 
     async def wait_ready(self, timeout: float) -> None:
         """Return when it answers.
 
-        Raises `TrackingUnavailable` after `timeout` seconds, saying what it waited for, or at once if the port is
-        taken by another program.
+        Raises `TrackingUnavailable` after `timeout` seconds, saying what it waited for, and `PortTaken` at once.
         """
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout):
                 while True:  # no event would tell: another gateway may be the one that acts
                     seen = await self._seen()
-                    if seen.state is ProcessState.RUNNING or seen.reason == PORT_TAKEN:
+                    if seen.state is ProcessState.RUNNING or _found_port_taken(seen):
                         break
                     await asyncio.sleep(POLL)
         await self.check()
 
     async def check(self) -> None:
-        """Raise `TrackingUnavailable` if it does not answer now."""
+        """Raise `TrackingUnavailable` if it does not answer now, `PortTaken` if that is because of the port.
+
+        What another program answers on the port counts for nothing: only our own process is asked.
+        """
         seen = await self._seen()
+        if _found_port_taken(seen):
+            raise PortTaken(self._port)
         if seen.state is not ProcessState.RUNNING:
             raise TrackingUnavailable(f"MLflow at {self.uri} is not ready ({seen.reason}): {seen.message}")
 
@@ -111,3 +118,7 @@ class MlflowServer:
         if server and server.replicas:
             return server.replicas[0]
         return ReplicaObservation(NAME, ProcessState.WAITING, "Starting", "It has not been started yet.")
+
+
+def _found_port_taken(seen: ReplicaObservation) -> bool:
+    return seen.state is ProcessState.EXITED and seen.reason == PORT_TAKEN

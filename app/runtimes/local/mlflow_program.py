@@ -6,6 +6,7 @@ import all of MLflow only to start a second process that imports it again: twice
 
 from __future__ import annotations
 
+import errno
 import json
 import socket
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from app.runtimes.local.launcher import own_environment
 
+APPLICATION = "mlflow.server.fastapi_app:app"
 LISTEN = "MODELYARD_MLFLOW_LISTEN"
 ADDRESS_FILE = "MODELYARD_MLFLOW_ADDRESS_FILE"
 PORT_TAKEN = "PortTaken"
@@ -26,15 +28,29 @@ def main() -> int:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, int(port)))  # long before it is ready: a port that is taken shows in no time
+        return serve(listener, Path(told[ADDRESS_FILE]))
     except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise
         message = f"MLflow cannot listen on port {port}: {error.strerror}. Choose another port."
         Path(told[TERMINATION_LOG]).write_text(json.dumps({"reason": PORT_TAKEN, "message": message}))
         return 1
-    Path(told[ADDRESS_FILE]).write_text(f"{host}:{listener.getsockname()[1]}\n")
 
+
+def serve(listener: socket.socket, address_file: Path, application: str = APPLICATION) -> int:
+    """Serve until told to stop. Raises OSError if another program has begun to listen there since it was bound."""
     import uvicorn
 
-    server = uvicorn.Server(uvicorn.Config("mlflow.server.fastapi_app:app", access_log=False))
+    def claim() -> None:
+        listener.listen()  # two may be bound to one port, only one can listen; uvloop would swallow the error
+        address_file.write_text("{}:{}\n".format(*listener.getsockname()))
+
+    class Server(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            claim()
+            await super().startup(sockets)
+
+    server = Server(uvicorn.Config(application, access_log=False))
     server.run(sockets=[listener])
     return 0 if server.started else 1
 

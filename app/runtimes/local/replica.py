@@ -6,7 +6,7 @@ import math
 import shutil
 import time
 
-from app.core.conditions import Termination
+from app.core.conditions import Termination, TerminationReason
 from app.core.specs import ServerSpec
 from app.runtimes.base import ProcessState, ReplicaObservation
 from app.runtimes.local.attempt import Attempt, Life, Slot
@@ -16,10 +16,13 @@ from app.runtimes.local.launcher import Launcher
 from app.runtimes.local.probe import Prober
 from app.runtimes.local.settings import LocalSettings
 from app.runtimes.local.termination import termination_of
+from app.runtimes.local.turns import Turns
 from app.runtimes.local.wishes import Order
 
 DEADLINE = "StartDeadlineExceeded"
 NO_ANSWER = "NoAnswer"
+HOPELESS_CODES = (2, 3)  # of programs that say: what I was told to do is wrong, not the moment
+HOPELESS_REASONS = (TerminationReason.LETTER_UNREADABLE, TerminationReason.MODEL_UNREADABLE)
 
 
 class Replica:
@@ -32,17 +35,20 @@ class Replica:
         spec: ServerSpec,
         settings: LocalSettings,
         launcher: Launcher,
+        turns: Turns | None,
         before: ReplicaObservation | None,
     ) -> None:
         self.name, self.going = name, False
         self.attempt: Attempt = slot.last_attempt() or slot.attempt(1)
         self.prober: Prober | None = None
         self._slot, self._spec, self._settings, self._launcher = slot, spec, settings, launcher
+        self._turns = turns
         self._was_ready = before is not None and before.state is ProcessState.RUNNING
         self._last = before.last_termination if before else None
         self._failures = int(self.attempt.launch.get("failures", 0))
         self._counted = 0  # the last attempt whose end has gone into the back-off
         self._not_before = 0.0
+        self._hopeless = False  # its last end was one that another start cannot mend
         self._waiting_since = time.monotonic()
 
     @property
@@ -65,12 +71,21 @@ class Replica:
         if self.attempt.end and self.attempt.end["asked"] and not self.attempt.verdict:
             self._failures = 0
             return
+        self._hopeless = self._last.exit_code in HOPELESS_CODES and self._last.reason in HOPELESS_REASONS
         self._failures = 1 if steady else self._failures + 1
         pause = self._settings.backoff_first * 2.0 ** min(self._failures - 1, 30)
         self._not_before = time.monotonic() + min(self._settings.backoff_last, pause)
 
     @property
+    def starting(self) -> bool:
+        """Whether it has taken a turn and was neither ready since nor given up."""
+        was_ready = self.prober is not None and self.prober.was_ready
+        return self._turns is not None and self.attempt.alive and not was_ready and not self.attempt.verdict
+
+    @property
     def backoff_left(self) -> float:
+        if self._hopeless:
+            return math.inf
         left = self._not_before - time.monotonic()
         return left if left > 0 and not self.attempt.alive else math.inf
 
@@ -81,7 +96,7 @@ class Replica:
         if self.going:
             shutil.rmtree(self._slot.folder, ignore_errors=True)
             return None
-        if order is not Order.GO or self.backoff_left < math.inf:
+        if order is not Order.GO or self._hopeless or self.backoff_left < math.inf:
             return self._between()
         return self._begin(pool)
 
@@ -119,6 +134,8 @@ class Replica:
         gpus = pool.take(self.holder, count)
         if gpus is None:
             return self._wait("Unschedulable", pool.why_waiting(self.holder, count))
+        if self._turns and not self._turns.take(self.holder):
+            return self._seen(ProcessState.WAITING, "Queued", self._turns.why_waiting(self.holder))
         try:
             self._launch(gpus)
         except OSError as error:

@@ -126,12 +126,22 @@ class LocalRuntime:
         asked = spec.resources.gpus
         if asked > len(self._gpus):
             raise NeverFits("GPU", str(asked), str(len(self._gpus)))
+        self._admit_memory(spec)
         try:
             missing = self._frameworks.missing(spec.program.requires)
         except (OSError, subprocess.SubprocessError) as error:
             raise RuntimeUnavailable(f"{self._settings.python} does not answer: {error}") from error
         if missing:
             raise FrameworkMissing(spec.labels.get(PROFILE_LABEL, spec.name), missing, spec.program.install)
+
+    def _admit_memory(self, spec: JobSpec | ServerSpec) -> None:
+        """What runs elsewhere on the machine is left out: that may change, the machine does not."""
+        one, total = spec.resources.memory_bytes, self._settings.memory
+        replicas = spec.replicas if isinstance(spec, ServerSpec) else 1
+        if replicas > 1 and one <= total < replicas * one:
+            raise NeverFits("memory", f"{replicas} x {_gibibytes(one)}", _gibibytes(total), replicas)
+        if replicas and one > total:
+            raise NeverFits("memory", _gibibytes(one), _gibibytes(total))
 
     def render(self, spec: JobSpec | ServerSpec) -> Mapping[str, object]:
         key = Key(JOB if isinstance(spec, JobSpec) else SERVER, spec.name)
@@ -207,6 +217,10 @@ class LocalRuntime:
             raise RuntimeUnavailable("The local runtime's loop does not run.")
         if self._kubelet.trouble:
             raise RuntimeUnavailable(f"The local runtime cannot act: {self._kubelet.trouble}")
+
+
+def _gibibytes(count: int) -> str:
+    return f"{count / (1 << 30):.4g} GiB"
 
 
 def _tell_end(task: asyncio.Task[None]) -> None:

@@ -14,14 +14,16 @@ from app.runtimes.local.launcher import Launcher
 from app.runtimes.local.probe import Prober
 from app.runtimes.local.replica import Replica
 from app.runtimes.local.settings import LocalSettings
-from app.runtimes.local.wishes import Key, Order, Wish, Wishes, notes_of
+from app.runtimes.local.turns import Turns
+from app.runtimes.local.wishes import PLATFORM_LABEL, Key, Order, Wish, Wishes, notes_of
 
 
 class ServerKeeper:
     """Brings one server to what is wished."""
 
-    def __init__(self, key: Key, wishes: Wishes, settings: LocalSettings, launcher: Launcher) -> None:
+    def __init__(self, key: Key, wishes: Wishes, settings: LocalSettings, launcher: Launcher, turns: Turns) -> None:
         self._key, self._wishes, self._settings, self._launcher = key, wishes, settings, launcher
+        self._turns = turns
         before = wishes.observed_servers([key.name]).get(key.name)
         self._before = {replica.name: replica for replica in before.replicas} if before else {}
         self._replicas: dict[int, Replica] = {}
@@ -42,11 +44,17 @@ class ServerKeeper:
     def _replica(self, index: int, spec: ServerSpec) -> Replica:
         name = f"{self._key.name}-{index}"
         slot: Slot = self._wishes.slot(self._key, index)
-        return Replica(name, slot, spec, self._settings, self._launcher, self._before.pop(name, None))
+        # Model servers need MLflow before they are ready, so the platform's own servers wait for none of them.
+        turns = None if PLATFORM_LABEL in spec.labels else self._turns
+        return Replica(name, slot, spec, self._settings, self._launcher, turns, self._before.pop(name, None))
 
     @property
     def alive(self) -> dict[str, Attempt]:
         return {replica.holder: replica.attempt for replica in self._replicas.values() if replica.attempt.alive}
+
+    @property
+    def starting(self) -> list[str]:
+        return [replica.holder for replica in self._replicas.values() if replica.starting]
 
     @property
     def probers(self) -> list[Prober]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from app.core.errors import ConfigurationError
+from app.runtimes.local.machine import cores, total_memory
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 
@@ -32,7 +33,7 @@ class Patience:
 
 @dataclass(frozen=True, slots=True)
 class LocalSettings:
-    """All times are seconds. `gpus` None means: as many as this machine shows.
+    """All times are seconds. `gpus` None means: as many as this machine shows; `memory` is in bytes.
 
     `python` runs the programs (3.11 or newer), with `code` as the folder where the platform's own packages are found.
     Raises `ConfigurationError` if `home` cannot stand inside a letter.
@@ -42,6 +43,8 @@ class LocalSettings:
     python: Path = Path(sys.executable)
     code: Path = CHECKOUT
     gpus: int | None = None
+    memory: int = field(default_factory=total_memory)
+    starts_at_once: int = field(default_factory=lambda: max(2, cores()))  # of servers' replicas
     job_patience: Patience = Patience()
     server_patience: Patience = Patience(drain=0.5, interrupt=0.0, terminate=20.0)
     period: float = 0.5  # between two looks at the world when nothing calls

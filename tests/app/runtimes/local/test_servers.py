@@ -6,14 +6,26 @@ import asyncio
 import json
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 
-from app.runtimes.base import ProcessState
+from app.core.conditions import TerminationReason
+from app.runtimes.base import ProcessState, ReplicaObservation
 from app.runtimes.local.settings import Patience
+from app.runtimes.local.wishes import PLATFORM_LABEL
 from tests.app.runtimes.local.workshop import SERVER, Workshop, is_alive, is_ready, replica_when, until
 
 CRASH = "import sys\nprint('no model here')\nsys.exit(1)"
 SILENT = "import time\ntime.sleep(60)"
+UNREADABLE = """
+    import json, os, sys
+    with open(os.environ["TOLD"], "w") as file:
+        json.dump({"reason": "ModelUnreadable", "message": "The model is broken."}, file)
+    sys.exit(3)
+"""
+UNTIL_TOLD = SERVER.replace(
+    'int(open("status").read()) if os.path.exists("status") else 200', '200 if os.path.exists("ready") else 503'
+)
 
 
 def replica(workshop: Workshop, name: str = "serve", index: int = 0) -> Path:
@@ -32,6 +44,65 @@ async def test_a_server_that_keeps_crashing_waits_longer_each_time(workshop: Wor
         assert "no model here" in seen.last_termination.message
         await replica_when(runtime, "serve", lambda seen: seen.state is ProcessState.EXITED)
         assert len(list((replica(workshop) / "attempts").iterdir())) <= 3
+
+
+async def test_a_model_that_can_never_load_is_started_once(workshop: Workshop) -> None:
+    def has_given_up(seen: ReplicaObservation) -> bool:
+        return seen.state is ProcessState.EXITED and seen.reason == TerminationReason.MODEL_UNREADABLE
+
+    for others_restarts in (3, 6):  # the second time in another gateway
+        async with workshop.runtime(backoff_first=0.001, backoff_last=0.001) as runtime:
+            await runtime.apply(workshop.server("serve", UNREADABLE))
+            await runtime.apply(workshop.server("other", CRASH))
+            await replica_when(runtime, "serve", has_given_up)
+            await replica_when(runtime, "other", lambda seen, least=others_restarts: seen.restarts >= least)
+            seen = await replica_when(runtime, "serve", has_given_up)
+            assert (seen.restarts, seen.message) == (0, "The model is broken.")
+    async with workshop.runtime() as runtime:
+        await runtime.apply(workshop.server("serve", UNREADABLE, replicas=2))
+        await replica_when(runtime, "serve", has_given_up, index=1)
+        assert (await replica_when(runtime, "serve", has_given_up)).restarts == 0
+        await runtime.delete("serve")
+        await until(lambda: not (workshop.home / "servers/serve").exists())
+        await runtime.apply(workshop.server("serve"))
+        await replica_when(runtime, "serve", is_ready)
+
+
+async def test_the_same_words_with_another_exit_code_are_no_reason_to_give_up(workshop: Workshop) -> None:
+    async with workshop.runtime() as runtime:
+        await runtime.apply(workshop.server("serve", UNREADABLE.replace("exit(3)", "exit(1)")))
+        await replica_when(runtime, "serve", lambda seen: seen.restarts >= 2)
+
+
+async def test_replicas_start_a_few_at_a_time(workshop: Workshop) -> None:
+    async with workshop.runtime(starts_at_once=2) as runtime:
+        await runtime.apply(workshop.server("serve", UNTIL_TOLD, replicas=3))
+        await replica_when(runtime, "serve", lambda seen: seen.reason == "NotReady", index=1)
+        waiting = await replica_when(runtime, "serve", lambda seen: seen.reason == "Queued", index=2)
+        assert waiting.state is ProcessState.WAITING
+        assert "2 replicas start at a time" in waiting.message
+        assert not replica(workshop, index=2).exists()
+        (replica(workshop) / "work/ready").touch()
+        await replica_when(runtime, "serve", is_ready)
+        await replica_when(runtime, "serve", lambda seen: seen.reason == "NotReady", index=2)
+
+
+async def test_a_start_that_takes_too_long_makes_room(workshop: Workshop) -> None:
+    async with workshop.runtime(starts_at_once=1) as runtime:
+        await runtime.apply(workshop.server("slow", SILENT, deadline=0.3))
+        await replica_when(runtime, "slow", lambda seen: seen.state is ProcessState.STARTING)
+        await runtime.apply(workshop.server("serve"))
+        await replica_when(runtime, "serve", is_ready)
+
+
+async def test_a_server_of_the_platform_waits_for_no_turn(workshop: Workshop) -> None:
+    async with workshop.runtime(starts_at_once=1) as runtime:
+        await runtime.apply(workshop.server("slow", SILENT))
+        await replica_when(runtime, "slow", lambda seen: seen.state is ProcessState.STARTING)
+        await runtime.apply(replace(workshop.server("own"), labels={PLATFORM_LABEL: "true"}))
+        await replica_when(runtime, "own", is_ready)
+        os.kill(int(json.loads((replica(workshop, "own") / "attempts/1/process.json").read_text())["pid"]), 9)
+        await replica_when(runtime, "own", lambda seen: is_ready(seen) and seen.restarts == 1)
 
 
 async def test_a_back_off_is_kept_by_the_next_gateway(workshop: Workshop) -> None:
