@@ -4,7 +4,7 @@ from modelyard import Client
 
 with Client() as yard:
     job = yard.train(model_profile="tabular_regression", dataset_path="/data/houses.csv")
-    status = yard.wait_for_job(job.task_id)
+    status = yard.wait_for_job(job.task_id)  # raises TaskFailed, with the reason, if it does not succeed
     served = yard.deploy(model_profile="tabular_regression", mlflow_run_id=status.mlflow_run_id)
     yard.wait_for_deployment(served.task_id)
     print(yard.predict(served.task_id, features=[[8.3, 41.0]]))
@@ -21,6 +21,7 @@ from modelyard.errors import (
     TimedOut,
     Unavailable,
 )
+from modelyard.outcomes import TaskFailed
 from modelyard.records import (
     Condition,
     Deployment,
@@ -36,6 +37,8 @@ from modelyard.records import (
     Termination,
 )
 from modelyard.requests import DeploymentRequest, TrainingRequest
+
+__version__ = "0.1.0"
 
 __all__ = [
     "Cause",
@@ -57,6 +60,7 @@ __all__ = [
     "Profile",
     "Progress",
     "Replicas",
+    "TaskFailed",
     "Termination",
     "TimedOut",
     "TrainingRequest",

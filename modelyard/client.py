@@ -9,28 +9,21 @@ from functools import partial
 from operator import attrgetter
 from typing import Any, Self, TypeVar, Unpack
 
-from modelyard.errors import Conflict, Invalid, NotFound
+from modelyard import outcomes
+from modelyard.errors import Conflict, Invalid, ModelyardError, NotFound
 from modelyard.logs import LogFollower, lines_of
-from modelyard.records import (
-    Deployment,
-    DeploymentStatus,
-    Job,
-    JobStatus,
-    Kind,
-    Profile,
-)
+from modelyard.predicting import predict
+from modelyard.records import Deployment, DeploymentStatus, Job, JobStatus, Kind, Profile
 from modelyard.requests import DeploymentRequest, TrainingRequest, deployment_body, training_body
 from modelyard.transport import Repeat, Transport, segment
 from modelyard.waiting import wait_until
 
 DEFAULT_URL = "http://127.0.0.1:8000"
-PREDICT_TIMEOUT = 75.0  # seconds; the gateway's own deadline is 60, and its answer says more than ours
 PAGE_SIZE = 500
 
 _API = "/api/v1"
 _PATHS = {Kind.JOB: f"{_API}/train/jobs", Kind.DEPLOYMENT: f"{_API}/inference/deployments"}
 _RECORDS: Mapping[Kind, type[Job | Deployment]] = {Kind.JOB: Job, Kind.DEPLOYMENT: Deployment}
-
 
 Status = TypeVar("Status", JobStatus, DeploymentStatus)
 
@@ -167,11 +160,14 @@ class Client:
         body: object = None,
         user_id: str | None = None,
         idempotent: bool = False,
-        timeout: float = PREDICT_TIMEOUT,
+        timeout: float | None = None,
+        on_repeat: Callable[[ModelyardError], None] | None = None,
     ) -> Any:
         """The model's answer to `features` (rows: lists, or a NumPy array), to `data`, or to a whole request `body`.
 
-        Sent again if it certainly was not carried out; with `idempotent`, also if it may have been.
+        Sent again if it certainly was not carried out; with `idempotent`, also if it may have been. `timeout`, in
+        seconds, is for the whole call, repeats and waiting for a ready replica included; without it that waiting ends
+        after 10 seconds (`NotReady`) and an answer may take 75. `on_repeat` is told why, each time it is sent again.
         """
         if sum(given is not None for given in (features, data, body)) != 1:
             raise Invalid("Give one of features, data and body.", code="no-input")
@@ -180,16 +176,27 @@ class Client:
             body = {**user, "data": {"features": features} if data is None else data}
         path = f"{_API}/inference/{segment(task_id)}/predict"
         repeat = Repeat.ALWAYS if idempotent else Repeat.UNTOUCHED
-        return self._transport.json("POST", path, body=body, repeat=repeat, timeout=timeout)
+        return predict(self._transport, path, body, repeat=repeat, timeout=timeout, on_repeat=on_repeat)
 
     # Waiting
 
     def wait_for_job(
-        self, task_id: str, timeout: float | None = None, *, on_progress: Callable[[JobStatus], None] | None = None
+        self,
+        task_id: str,
+        timeout: float | None = None,
+        *,
+        on_progress: Callable[[JobStatus], None] | None = None,
+        check: bool = True,
     ) -> JobStatus:
-        """The status of a job that has ended, well or not. Survives a restart of the gateway; see `TimedOut`."""
+        """The status of a job that has ended: well, or else `TaskFailed` is raised, unless `check` is off.
+
+        Survives a restart of the gateway. `TimedOut` after `timeout` seconds.
+        """
         ask = partial(self._ask_status, JobStatus, Kind.JOB, task_id)
-        return self._wait(task_id, ask, attrgetter("is_final"), timeout, on_progress)
+        status = self._wait(task_id, ask, attrgetter("is_final"), timeout, on_progress)
+        if check:
+            outcomes.check(task_id, status)
+        return status
 
     def wait_for_deployment(
         self,
@@ -197,15 +204,22 @@ class Client:
         timeout: float | None = None,
         *,
         on_progress: Callable[[DeploymentStatus], None] | None = None,
+        check: bool = True,
     ) -> DeploymentStatus:
-        """The status of a deployment with all replicas ready, or that failed. Survives a restart of the gateway."""
+        """The status of a deployment with all replicas ready; `TaskFailed` if it failed, unless `check` is off.
+
+        Survives a restart of the gateway. `TimedOut` after `timeout` seconds.
+        """
         ask = partial(self._ask_status, DeploymentStatus, Kind.DEPLOYMENT, task_id)
-        return self._wait(task_id, ask, attrgetter("is_settled"), timeout, on_progress)
+        status = self._wait(task_id, ask, attrgetter("is_settled"), timeout, on_progress)
+        if check:
+            outcomes.check(task_id, status)
+        return status
 
     def wait_until_deleted(self, task_id: str, kind: Kind, timeout: float | None = None) -> None:
         """Wait until a deployment is gone, or a job has ended."""
         if kind is Kind.JOB:
-            self.wait_for_job(task_id, timeout)
+            self.wait_for_job(task_id, timeout, check=False)
             return
         try:
             ask = partial(self._ask_status, DeploymentStatus, kind, task_id)
@@ -267,7 +281,7 @@ class Client:
             done,
             timeout=timeout,
             patience=self._transport.patience,
-            late=partial(_late, task_id, timeout),
+            late=partial(outcomes.late, task_id, timeout),
             on_progress=on_progress,
             sleep=self._transport.sleep,
         )
@@ -280,10 +294,3 @@ def _path(kind: Kind, task_id: str) -> str:
 def _items(page: Mapping[str, Any]) -> list[Any]:
     items = page.get("items")
     return items if isinstance(items, list) else []
-
-
-def _late(task_id: str, timeout: float | None, status: JobStatus | DeploymentStatus | None) -> str:
-    if status is None:
-        return f"Nothing was heard of {task_id!r} in {timeout or 0:g} seconds."
-    why = f": {status.message}" if status.message else "."
-    return f"{task_id!r} is still {status.phase} after {timeout or 0:g} seconds{why}"

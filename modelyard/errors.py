@@ -25,7 +25,8 @@ class ModelyardError(Exception):
     """What went wrong, in one sentence: `detail`, which is also the text of the exception.
 
     `code` is the API's stable word for it. `status` (HTTP), `request_id` (quote it when you ask for help) and `causes`
-    are there when a gateway answered. `retry_after`, in seconds, is how long it asked to be left alone.
+    are there when a gateway answered. `retry_after`, in seconds, is how long it asked to be left alone; `retryable` is
+    whether it said that the very same request may succeed later (None: it did not say).
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class ModelyardError(Exception):
         request_id: str | None = None,
         causes: Sequence[Cause] = (),
         retry_after: float | None = None,
+        retryable: bool | None = None,
     ) -> None:
         super().__init__(detail)
         self.detail = detail
@@ -45,6 +47,7 @@ class ModelyardError(Exception):
         self.request_id = request_id
         self.causes = tuple(causes)
         self.retry_after = retry_after
+        self.retryable = retryable
 
 
 class NotFound(ModelyardError):  # noqa: N818 - the family's name says that these are errors
@@ -101,6 +104,7 @@ def error_from(response: httpx2.Response, retry_after: float | None) -> Modelyar
         request_id=problem.get("requestId") or response.headers.get("x-request-id"),
         causes=_causes(problem.get("causes")),
         retry_after=retry_after,
+        retryable=said if isinstance(said := problem.get("retryable"), bool) else None,
     )
 
 

@@ -21,11 +21,14 @@ from modelyard.errors import (
     UNREACHABLE,
     Invalid,
     ModelyardError,
+    NotReady,
     error_from,
     translated,
 )
+from modelyard.waiting import Deadline
 
 LONGEST_RETRY_AFTER = 30.0  # seconds; a gateway that wants longer gets its error reported instead
+SHORTEST_TIMEOUT = 0.01  # seconds; none at all would be an error of its own
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0  # seconds
 KEEP_ALIVE_PATIENCE = 45.0  # seconds; the gateway sends something every 15
 
@@ -64,16 +67,27 @@ class Transport:
         body: object = None,
         repeat: Repeat = Repeat.ALWAYS,
         timeout: float | None = None,
+        deadline: Deadline | None = None,
+        on_repeat: Callable[[ModelyardError], None] | None = None,
     ) -> httpx2.Response:
-        """The successful answer. Every other answer, and none, raises a ModelyardError, after repeats if allowed."""
+        """The successful answer. Every other answer, and none, raises a ModelyardError, after repeats if allowed.
+
+        `timeout` is for one answer; `deadline`, which replaces it, for all repeats together. `on_repeat` is told each
+        error that is not the last. A deployment that is not ready is for the caller to wait for: see `predicting`.
+        """
         content = None if body is None else encoded(body)
         for attempt in range(self._retries + 1):
+            seconds = max(deadline.remaining, SHORTEST_TIMEOUT) if deadline else timeout or self.timeout
             try:
-                return self._send(method, path, params, content, timeout or self.timeout)
+                return self._send(method, path, params, content, seconds)
             except ModelyardError as error:
-                if attempt == self._retries or not _may_repeat(error, repeat):
+                rest = max(pause(attempt), error.retry_after or 0.0)
+                is_late = deadline is not None and rest >= deadline.remaining
+                if attempt == self._retries or is_late or not _may_repeat(error, repeat):
                     raise
-                self.sleep(max(pause(attempt), error.retry_after or 0.0))
+                if on_repeat:
+                    on_repeat(error)
+                self.sleep(rest)
         raise AssertionError("unreachable: the last attempt returns or raises")
 
     def get(self, path: str, **options: Any) -> dict[str, Any]:
@@ -155,6 +169,8 @@ def pause(attempt: int) -> float:
 
 def _may_repeat(error: ModelyardError, repeat: Repeat) -> bool:
     if repeat is Repeat.NEVER or (error.retry_after or 0.0) > LONGEST_RETRY_AFTER:
+        return False
+    if error.status == 503 and (error.retryable is False or isinstance(error, NotReady)):
         return False
     if error.code == UNREACHABLE or error.status in (429, 503):
         return True

@@ -8,19 +8,24 @@ import typer
 
 from modelyard.cli import views
 from modelyard.cli.options import AnyKind, Name, OutputForm, Timeout, Url, Wait, Yes, session
-from modelyard.records import Kind
+from modelyard.records import Job, Kind
 
 
 def scale(
     ctx: typer.Context,
     name: Annotated[str, typer.Argument(help="The task id of the deployment.", show_default=False)],
-    replicas: Annotated[int, typer.Option("--replicas", min=0, help="How many equal servers.", show_default=False)],
+    count: Annotated[
+        int | None, typer.Argument(metavar="REPLICAS", min=0, help="How many equal servers.", show_default=False)
+    ] = None,
+    replicas: Annotated[int | None, typer.Option("--replicas", min=0, help="The same, as an option.")] = None,
     url: Url = None,
     output: OutputForm = None,
 ) -> None:
     """Run a deployment in another number of replicas."""
+    if (wanted := replicas if count is None else count) is None or None not in (count, replicas):
+        raise typer.BadParameter("Say once how many: yard scale NAME 2, or --replicas 2.")
     with session(ctx, url, output) as (client, screen):
-        deployment = client.scale(name, replicas)
+        deployment = client.scale(name, wanted)
         screen.show(deployment.raw, views.deployment_table([deployment]))
 
 
@@ -36,7 +41,12 @@ def delete(
 ) -> None:
     """Stop a job (it stays listed, with its log), or remove a deployment."""
     with session(ctx, url, output) as (client, screen):
-        kind = kind or client.find(name).kind
+        thing = client.find(name, kind)
+        kind = thing.kind
+        if isinstance(thing, Job) and thing.status.is_final:
+            screen.show(thing.raw)
+            screen.say(f"The job {name} has ended already ({thing.status.phase}); nothing to stop.")
+            return
         verb, future = ("Stop", "stopped") if kind is Kind.JOB else ("Remove", "removed")
         if not yes:
             typer.confirm(f"{verb} the {kind} {name}?", abort=True, err=True)

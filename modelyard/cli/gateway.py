@@ -6,8 +6,6 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
@@ -15,16 +13,16 @@ import httpx2
 import typer
 from rich.table import Table
 
-import modelyard
 from modelyard.cli.home import Gateway, Home, url_of
 from modelyard.cli.options import OutputForm, Yes, duration, session
+from modelyard.cli.places import find_checkout, gateway_url, home_of
+from modelyard.cli.readiness import PORT_TAKEN, PROBE_TIMEOUT, Readiness
 from modelyard.cli.screen import Output, Screen, printable
-from modelyard.client import DEFAULT_URL, Client
+from modelyard.client import Client
 from modelyard.errors import ModelyardError
 from modelyard.waiting import wait_until
 
 START_TIMEOUT = 120.0  # seconds; MLflow, on a small machine, is the slow part
-PROBE_TIMEOUT = 15.0  # seconds; the gateway itself waits up to 10 for MLflow
 PROBE_PERIOD = 0.2  # seconds
 LAST_LINES, LAST_BYTES = 20, 100_000
 
@@ -66,7 +64,13 @@ def up(
     with session(ctx, gateway.url, output) as (client, screen):
         if running:
             screen.say(f"The platform runs already, at {running.url}.")
-        ready = _await_ready(screen, place, gateway, timeout, log_start)
+        try:
+            ready = _await_ready(screen, place, gateway, timeout, log_start)
+        except ModelyardError as error:
+            if error.code == PORT_TAKEN and not running:
+                gateway.stop()
+                place.forget_gateway()
+            raise
         _introduce(client, screen, ready, place)
 
 
@@ -101,11 +105,8 @@ def down(
 
 
 def _places(checkout: Path | None, home: Path | None) -> tuple[Path, Home]:
-    installed_from = Path(modelyard.__file__).resolve().parents[1]
-    for folder in [checkout] if checkout else [installed_from, Path.cwd()]:
-        if (folder / "app").is_dir() and (folder / "model_profiles.yaml").is_file():
-            source = folder.resolve()
-            return source, Home((home or source / ".modelyard").absolute())
+    if source := find_checkout(checkout):
+        return source, home_of(source, home)
     where = checkout or Path.cwd()
     raise typer.BadParameter(
         f"{where} is no checkout of Modelyard (app/, model_profiles.yaml). Name one with --checkout."
@@ -118,7 +119,8 @@ def _check_port(url: str) -> None:
         socket.create_connection((place.host, place.port), timeout=PROBE_TIMEOUT).close()
     except OSError:
         return
-    raise ModelyardError(f"Another program answers at {url}. Choose another port with --port.", code="port-taken")
+    advice = "Choose another port with --port, or with MLOPS_HTTP__PORT."
+    raise ModelyardError(f"Another program answers at {url}. {advice}", code=PORT_TAKEN)
 
 
 def _await_ready(screen: Screen, place: Home, spawned: Gateway, timeout: float, log_start: int) -> Gateway:
@@ -132,7 +134,10 @@ def _await_ready(screen: Screen, place: Home, spawned: Gateway, timeout: float, 
             raise ModelyardError(
                 f"The gateway ended while it was starting; its log is {place.log}.", code="not-started"
             )
-        return Readiness.of(gateway)
+        seen = Readiness.of(gateway)
+        if seen.hopeless:
+            raise ModelyardError(seen.hopeless, code=PORT_TAKEN)
+        return seen
 
     with screen.meter("Starting") as meter:
         ready = wait_until(
@@ -145,27 +150,6 @@ def _await_ready(screen: Screen, place: Home, spawned: Gateway, timeout: float, 
             slowest=PROBE_PERIOD,
         )
     return ready.gateway
-
-
-@dataclass(frozen=True)
-class Readiness:
-    """What /readyz says: each component by name, and whether it is content with all of them."""
-
-    gateway: Gateway
-    ok: bool = False
-    checks: Mapping[str, bool] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, gateway: Gateway) -> Readiness:
-        try:
-            answer = httpx2.get(f"{gateway.url}/readyz", timeout=PROBE_TIMEOUT, trust_env=False)
-            checks = answer.json()["checks"].items()
-            return cls(gateway, answer.is_success, {name: bool(check["ok"]) for name, check in checks})
-        except (httpx2.TransportError, ValueError, KeyError, TypeError, AttributeError):
-            return cls(gateway)
-
-    def __str__(self) -> str:
-        return ", ".join(f"{name} {'ready' if ok else '...'}" for name, ok in self.checks.items()) or "gateway ..."
 
 
 def _introduce(client: Client, screen: Screen, gateway: Gateway, place: Home) -> None:
@@ -182,7 +166,7 @@ def _introduce(client: Client, screen: Screen, gateway: Gateway, place: Home) ->
     for title, key in (("Gateway", "url"), ("API docs", "docs"), ("MLflow", "mlflow"), ("Log", "log")):
         table.add_row(title, printable(str(raw[key] or "")))
     screen.show(raw, table)
-    if gateway.url != DEFAULT_URL:
+    if gateway_url() != gateway.url:
         screen.say(f"For the other commands: export MODELYARD_URL={gateway.url}")
 
 

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
+import modelyard
 from modelyard.cli import change, gateway, look, predict, submit
 from modelyard.cli.options import OutputForm, Url
 from modelyard.cli.screen import Output, report
 from modelyard.errors import ModelyardError, NotFound, TimedOut
 
+
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"yard {modelyard.__version__}")
+        raise typer.Exit
+
+
+Version = Annotated[bool, typer.Option("--version", is_eager=True, callback=_say_version, help="Say which yard it is.")]
 FAILED, NOT_FOUND, TIMED_OUT = 1, 3, 4  # 2, wrong usage, is the parser's
 
 
@@ -35,7 +44,7 @@ app = typer.Typer(
 
 
 @app.callback()
-def shared(ctx: typer.Context, url: Url = None, output: OutputForm = None) -> None:
+def shared(ctx: typer.Context, url: Url = None, output: OutputForm = None, version: Version = False) -> None:
     """Train, deploy and call models."""
     ctx.obj = (url, output or Output.TABLE)
 
@@ -48,6 +57,7 @@ app.command()(predict.predict)
 app.command()(look.ls)
 app.command()(look.status)
 app.command()(look.logs)
+app.command()(look.profiles)
 app.command()(change.scale)
 app.command()(change.delete)
 

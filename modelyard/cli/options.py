@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
+from modelyard.cli.places import gateway_url
 from modelyard.cli.screen import Output, Screen
 from modelyard.client import Client
 from modelyard.records import Kind
@@ -73,7 +74,7 @@ def location(text: str) -> str:
 def session(ctx: typer.Context, url: str | None, output: Output | None) -> Iterator[tuple[Client, Screen]]:
     """The gateway and the screen of one command; its own options win over those before its name."""
     global_url, global_output = ctx.obj
-    with Client(url or global_url, retries=RETRIES) as client:
+    with Client(url or global_url or gateway_url(), retries=RETRIES) as client:
         yield client, Screen(output or global_output)
 
 
@@ -88,7 +89,8 @@ def _number_or_boolean(value: str) -> bool | int | float | str:
 
 
 Url = Annotated[
-    str | None, typer.Option("--url", help="The gateway's address; else MODELYARD_URL, else this machine's port 8000.")
+    str | None,
+    typer.Option("--url", help="The gateway's address; else MODELYARD_URL, else the one that `yard up` started."),
 ]
 OutputForm = Annotated[
     Output | None, typer.Option("--output", "-o", help="json prints the API's JSON and nothing else on stdout.")

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from modelyard.cli.options import OutputForm, Url, duration, json_value, session
-from modelyard.client import PREDICT_TIMEOUT
+from modelyard.cli.screen import Screen
+from modelyard.errors import ModelyardError
 
 
 def predict(
@@ -29,8 +31,15 @@ def predict(
         str | None, typer.Option("--user", help="A userId to send along, with --features or --data.")
     ] = None,
     timeout: Annotated[
-        float, typer.Option("--timeout", parser=duration, metavar="DURATION", help="Wait no longer for the answer.")
-    ] = str(PREDICT_TIMEOUT),  # type: ignore[assignment]  # the parser reads the default too
+        float | None,
+        typer.Option(
+            "--timeout",
+            parser=duration,
+            metavar="DURATION",
+            help="How long all of it may take; else 10s until it is ready, and 75s in all.",
+            show_default=False,
+        ),
+    ] = None,
     url: Url = None,
     output: OutputForm = None,
 ) -> None:
@@ -40,13 +49,27 @@ def predict(
     if sum(source is not None for source in (stdin, features, data, file)) != 1:
         raise typer.BadParameter("Give one of --features, --data, --file and -.")
     with session(ctx, url, output) as (client, screen):
+        ask = partial(client.predict, task, timeout=timeout, on_repeat=_Waiting(screen))
         if features is not None:
-            answer = client.predict(task, features=json_value(features), user_id=user, timeout=timeout)
+            answer = ask(features=json_value(features), user_id=user)
         elif data is not None:
-            answer = client.predict(task, data=json_value(data), user_id=user, timeout=timeout)
+            answer = ask(data=json_value(data), user_id=user)
         else:
-            answer = client.predict(task, body=_body(file or "-"), timeout=timeout)
+            answer = ask(body=_body(file or "-"))
         screen.show_json(answer)
+
+
+class _Waiting:
+    """Says what the gateway has us wait for, each thing once."""
+
+    def __init__(self, screen: Screen) -> None:
+        self._screen = screen
+        self._said: set[str] = set()
+
+    def __call__(self, error: ModelyardError) -> None:
+        if error.status is not None and error.detail not in self._said:
+            self._said.add(error.detail)
+            self._screen.say(f"waiting: {error.detail}")
 
 
 def _body(source: str) -> Any:

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from modelyard.errors import Cause, ModelyardError
 
+_ADVICE = {"ambiguous": "Add --kind job or --kind deployment."}
 WIDE = 240  # columns of a table that goes to a file or a pipe, where wrapped cells would break grep
 
 
@@ -100,8 +101,9 @@ def report(error: ModelyardError) -> None:
     """An error for people: what happened, what to change where, and what to quote when asking for help."""
     causes = [_cause(cause, error.detail) for cause in error.causes]
     request = [f"  request id: {error.request_id}"] if error.request_id else []
+    advice = [f"  {_ADVICE[error.code]}"] if error.code in _ADVICE else []
     console = stderr()
-    for line in [f"Error: {error.detail}", *causes, *request]:
+    for line in [f"Error: {error.detail}", *causes, *advice, *request]:
         console.print(Text(printable(line)), soft_wrap=True)
 
 

@@ -10,8 +10,8 @@ from modelyard.cli import views
 from modelyard.cli.options import DryRun, OutputForm, Timeout, Url, Wait, hyperparameters, location, session
 from modelyard.cli.screen import Screen
 from modelyard.client import Client
-from modelyard.errors import ModelyardError
-from modelyard.records import Deployment, DeploymentPhase, Job, JobPhase, JobStatus
+from modelyard.outcomes import TaskFailed, check
+from modelyard.records import Deployment, DeploymentStatus, Job, JobStatus
 from modelyard.requests import DeploymentRequest, TrainingRequest
 
 Profile = Annotated[str, typer.Option("--profile", help="The model profile.", show_default=False)]
@@ -120,20 +120,23 @@ def _await_job(client: Client, screen: Screen, job: Job, timeout: float | None) 
             percent = seen.progress.percent if seen.progress else None
             meter(percent, views.in_words(seen), views.metrics(seen.progress))
 
-        status = client.wait_for_job(job.task_id, timeout, on_progress=show)
-    ended = client.job(job.task_id)
-    screen.show(ended.raw, *views.status_view(ended))
-    if status.phase is not JobPhase.SUCCEEDED:
-        message = status.termination.message if status.termination else status.message
-        raise ModelyardError(f"Job {job.task_id} has {status.phase.lower()}: {message}", code="job-failed")
+        status = client.wait_for_job(job.task_id, timeout, on_progress=show, check=False)
+    _show_outcome(screen, client.job(job.task_id), status)
 
 
 def _await_deployment(client: Client, screen: Screen, deployment: Deployment, timeout: float | None) -> None:
     with screen.meter(deployment.task_id) as meter:
         status = client.wait_for_deployment(
-            deployment.task_id, timeout, on_progress=lambda seen: meter(None, views.in_words(seen))
+            deployment.task_id, timeout, on_progress=lambda seen: meter(None, views.in_words(seen)), check=False
         )
-    settled = client.deployment(deployment.task_id)
-    screen.show(settled.raw, *views.status_view(settled))
-    if status.phase is not DeploymentPhase.READY:
-        raise ModelyardError(f"Deployment {deployment.task_id} has failed: {status.message}", code="deployment-failed")
+    _show_outcome(screen, client.deployment(deployment.task_id), status)
+
+
+def _show_outcome(screen: Screen, thing: Job | Deployment, status: JobStatus | DeploymentStatus) -> None:
+    """All of a success; of a failure what the error, which is said last and has the reason, does not say."""
+    try:
+        check(thing.task_id, status)
+    except TaskFailed:
+        screen.show(thing.raw, views.failure_table(thing))
+        raise
+    screen.show(thing.raw, *views.status_view(thing))

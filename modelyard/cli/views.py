@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 from rich.table import Table
 
 from modelyard.cli.screen import printable
-from modelyard.records import Condition, Deployment, DeploymentStatus, Job, JobStatus, Progress
+from modelyard.records import (
+    Condition,
+    Deployment,
+    DeploymentStatus,
+    Job,
+    JobPhase,
+    JobStatus,
+    Profile,
+    Progress,
+    Termination,
+)
 
 _METRICS_SHOWN = 4
+_BAD_ENDS = (JobPhase.FAILED, JobPhase.CANCELLED)  # a deployment's Failed is the same word
 
 
 def job_table(jobs: Iterable[Job]) -> Table:
@@ -32,10 +45,31 @@ def deployment_table(deployments: Iterable[Deployment]) -> Table:
 def status_view(thing: Job | Deployment) -> list[Table]:
     """All that is known of one job or deployment, its conditions last."""
     facts = _job_facts(thing.status) if isinstance(thing, Job) else _deployment_facts(thing.status)
+    end = thing.status.termination if isinstance(thing, Job) else None
+    ended = ("Ended", f"{end.reason}: {end.message}{_exit(end)}" if end else "")
     head = [(thing.kind.capitalize(), thing.task_id), ("Status", thing.status.phase), ("Why", why(thing.status))]
     notes = [("Note", note) for note in thing.status.notes]
-    shown = [(name, value) for name, value in [*head, *facts, *notes] if value]
-    return [_table(None, shown), *([condition_table(thing.status.conditions)] if thing.status.conditions else [])]
+    conditions = [condition_table(thing.status.conditions)] if thing.status.conditions else []
+    return [_facts([*head, *facts, ended, *notes]), *conditions]
+
+
+def failure_table(thing: Job | Deployment) -> Table:
+    """Of one that failed: all but the conditions and the message, which the error says."""
+    status = thing.status
+    if isinstance(status, DeploymentStatus):
+        return _facts([("Status", status.phase), *_deployment_facts(status)])
+    end = status.termination
+    return _facts([("Status", status.phase), *_job_facts(status), ("Ended", end.reason + _exit(end) if end else "")])
+
+
+def profile_table(profiles: Iterable[Profile]) -> Table:
+    """A row for each hyperparameter, and one for a profile that has none."""
+    rows = (
+        (p.name, p.family, name, *(_hyperparameter(declared) if name else ("", "", "")))
+        for p in profiles
+        for name, declared in (p.hyperparameters or {"": {}}).items()
+    )
+    return _table(("PROFILE", "FAMILY", "HYPERPARAMETER", "TYPE", "DEFAULT", "ALLOWED"), rows)
 
 
 def condition_table(conditions: Sequence[Condition]) -> Table:
@@ -57,9 +91,10 @@ def ready(status: DeploymentStatus) -> str:
 
 
 def in_words(status: JobStatus | DeploymentStatus) -> str:
-    """Where it stands, beside a progress bar."""
+    """Where it stands, beside a progress bar; why it failed is for the error to say."""
+    message = "" if status.phase in _BAD_ENDS else status.message
     counted = f"{ready(status)} ready" if isinstance(status, DeploymentStatus) else ""
-    return "  ".join(part for part in (status.phase, counted, status.message) if part)
+    return "  ".join(part for part in (status.phase, counted, message) if part)
 
 
 def metrics(progress: Progress | None) -> str:
@@ -81,15 +116,33 @@ def age(moment: datetime | None) -> str:
 
 
 def _job_facts(status: JobStatus) -> list[tuple[str, str]]:
-    ended = status.termination
-    exit_words = f" (exit code {ended.exit_code})" if ended and ended.exit_code is not None else ""
-    signal_words = f" ({ended.signal})" if ended and ended.signal else ""
     return [
         ("Progress", percent(status.progress)),
         ("Metrics", metrics(status.progress)),
         ("MLflow run", status.mlflow_run_id or ""),
-        ("Ended", f"{ended.reason}: {ended.message}{signal_words or exit_words}" if ended else ""),
     ]
+
+
+def _exit(end: Termination) -> str:
+    if end.signal:
+        return f" ({end.signal})"
+    return "" if end.exit_code is None else f" (exit code {end.exit_code})"
+
+
+def _hyperparameter(declared: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Its type, its default, and what it may be."""
+    low, high = declared.get("minimum"), declared.get("maximum")
+    bounds = "" if low is None and high is None else f"{_number(low)}..{_number(high)}"
+    choices = "|".join(map(str, declared.get("choices") or ()))
+    return str(declared.get("type", "")), json.dumps(declared.get("default")), choices or bounds
+
+
+def _number(bound: float | None) -> str:
+    return "" if bound is None else f"{bound:.10g}"
+
+
+def _facts(facts: Iterable[tuple[str, str]]) -> Table:
+    return _table(None, [(name, value) for name, value in facts if value])
 
 
 def _deployment_facts(status: DeploymentStatus) -> list[tuple[str, str]]:

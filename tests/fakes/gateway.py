@@ -38,6 +38,7 @@ class Fault:
     detail: str = "It was made up."
     causes: list[dict[str, str]] = field(default_factory=list)
     retry_after: str | None = None
+    retryable: bool | None = None  # else what the status says
     hang_up: bool = False
     carried_out: bool = False
 

@@ -34,7 +34,9 @@ class Conversation(BaseHTTPRequestHandler):
         if fault is None or fault.carried_out:
             self._carry_out()
         elif not fault.hang_up:
-            self._problem(fault.status, fault.code, fault.detail, fault.causes, fault.retry_after)
+            self._problem(
+                fault.status, fault.code, fault.detail, fault.causes, fault.retry_after, retryable=fault.retryable
+            )
 
     do_GET = do_POST = do_PATCH = do_DELETE = _serve  # noqa: N815 - the names that http.server calls
 
@@ -95,7 +97,10 @@ class Conversation(BaseHTTPRequestHandler):
         return self._json(200, {"predictions": [sum(row) for row in self.body["data"]["features"]]})
 
     def _catalog(self, what: str) -> None:
-        profile = {"name": "p", "warmStart": True, "hyperparameters": {"numEpoch": {"type": "integer"}}}
+        epochs = {"type": "integer", "default": 20, "minimum": 1, "maximum": None, "choices": None}
+        scale = {"type": "string", "default": "auto", "minimum": None, "maximum": None, "choices": ["auto", "none"]}
+        hyperparameters = {"numEpoch": epochs, "scaling": scale}
+        profile = {"name": "p", "family": "tabular", "warmStart": True, "hyperparameters": hyperparameters}
         capabilities = {"tracking": {"uri": "http://127.0.0.1:5000"}}
         self._json(200, {"items": [profile]} if what == "profiles" else capabilities)
 
@@ -126,11 +131,19 @@ class Conversation(BaseHTTPRequestHandler):
         return None
 
     def _problem(
-        self, status: int, code: str, detail: str, causes: list[Any] | None = None, retry_after: str | None = None
+        self,
+        status: int,
+        code: str,
+        detail: str,
+        causes: list[Any] | None = None,
+        retry_after: str | None = None,
+        *,
+        retryable: bool | None = None,
     ) -> None:
+        retryable = status in (429, 502, 503, 504) if retryable is None else retryable
         headers = {"Retry-After": retry_after} if retry_after is not None else {}
         body = {"type": "about:blank", "title": "No", "status": status, "detail": detail, "code": code}
-        body |= {"requestId": "req-1", "retryable": False, "causes": causes or []}
+        body |= {"requestId": "req-1", "retryable": retryable, "causes": causes or []}
         self._answer(status, json.dumps(body).encode(), "application/problem+json", headers)
 
     def _json(self, status: int, body: Any) -> None:

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ if behaviour == "crash":
     sys.exit("The store cannot be opened.")
 if behaviour == "stubborn":
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+LACKS = {"no-port": {"message": "Port 5999 is taken by another program.", "code": "port-taken"}}
 probes = 0
 
 
@@ -33,8 +34,9 @@ class Conversation(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         global probes
         probes += self.path == "/readyz"
-        ok = probes > 2 and behaviour != "never"
-        checks = {"store": {"ok": True}, "tracking": {"ok": ok}}
+        ok = probes > 2 and behaviour not in ("never", "no-port")
+        lack = LACKS.get(behaviour, {"message": "MLflow is starting.", "code": "tracking-unavailable"})
+        checks = {"store": {"ok": True}, "tracking": {"ok": ok} | ({} if ok else lack)}
         body = {"checks": checks} if self.path == "/readyz" else {"tracking": {"uri": "http://127.0.0.1:5999"}}
         content = json.dumps(body).encode()
         self.send_response(200 if ok else 503)
@@ -82,10 +84,18 @@ class StubCheckout:
 
     def start(self, verb: str, *words: str, behaviour: str = "well") -> subprocess.Popen[str]:
         command = [sys.executable, "-W", "error", "-m", "modelyard.cli", verb, "--checkout", str(self.folder), *words]
+        return self._start(command, {"STUB": behaviour})
+
+    def yard(self, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Any other command, which knows this checkout's home, as one installed from it would."""
+        command = [sys.executable, "-W", "error", "-m", "modelyard.cli", *words]
+        return self._finish(self._start(command, {"MLOPS_HOME": str(self.home), **environment}))
+
+    def _start(self, command: list[str], environment: Mapping[str, str]) -> subprocess.Popen[str]:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(("MLOPS_", "MODELYARD"))}
         return subprocess.Popen(
             command,
-            env=inherited | {"STUB": behaviour, "PYTHONPATH": str(REPOSITORY)},
+            env={**inherited, "PYTHONPATH": str(REPOSITORY), **environment},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

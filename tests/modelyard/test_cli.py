@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -91,8 +92,9 @@ def test_a_job_that_fails_while_it_is_waited_for_is_exit_code_1_and_says_why(yar
     gateway.script("t", {"status": "Failed", "termination": end})
     result = yard(*TRAIN, "--data", "/d", "--wait")
     assert result.exit_code == 1
-    assert "Error: Job t has failed: The dataset has no rows." in result.stderr
-    assert "Ended DataUnreadable: The dataset has no rows. (exit code 3)" in shape(result.stdout)
+    assert result.stderr.endswith("Error: Training job t failed (DataUnreadable): The dataset has no rows.\n")
+    assert "Ended DataUnreadable (exit code 3)" in shape(result.stdout)
+    assert result.output.count("The dataset has no rows.") == 1
 
 
 def test_a_wait_that_takes_too_long_is_exit_code_4(yard: Yard, gateway: FakeGateway) -> None:
@@ -114,7 +116,9 @@ def test_a_deployment_that_fails_while_it_is_waited_for_is_exit_code_1(yard: Yar
     gateway.script("d", {"status": "Failed", "message": "The model's checksum is wrong."})
     result = yard("deploy", "--profile", "p", "--run", "r", "--task-id", "d", "--wait")
     assert result.exit_code == 1
-    assert "The model's checksum is wrong." in result.stderr
+    assert "Error: Deployment d failed (BecauseDeploying): The model's checksum is wrong." in result.stderr
+    assert result.output.count("The model's checksum is wrong.") == 1
+    assert json.loads(yard("status", "d", "-o", "json").stdout)["message"] == "The model's checksum is wrong."
 
 
 @pytest.mark.parametrize("words", [(*TRAIN, "--data", "/d"), ("deploy", "--profile", "p", "--run", "r")])
@@ -162,6 +166,9 @@ def test_predict_takes_its_input_from_everywhere(
         ("deploy", "--profile", "p"),
         ("deploy", "--profile", "p", "--run", "r", "--model-name", "m"),
         ("scale", "d", "--replicas", "-1"),
+        ("scale", "d", "-1"),
+        ("scale", "d"),
+        ("scale", "d", "2", "--replicas", "2"),
         ("logs", "t", "--since", "yesterday"),
         ("ls", "deployments", "--experiment", "e"),
         ("ls", "-o", "yaml"),
@@ -222,6 +229,50 @@ def test_ls_lists_both_kinds_or_one(yard: Yard, gateway: FakeGateway) -> None:
     assert [len(listed[noun]["items"]) for noun in ("jobs", "deployments")] == [2, 1]
 
 
+def test_ls_reads_a_status_in_any_case_and_asks_those_who_can_have_it(yard: Yard, gateway: FakeGateway) -> None:
+    gateway.add_job("a", "Running")
+    gateway.add_deployment("b", "Ready")
+    assert "a Running" in shape(yard("ls", "--status", "RUNNING").stdout)
+    assert "b Ready" in shape(yard("ls", "--status", "ready").stdout)
+    assert [seen.query["status"] for seen in gateway.seen] == ["Running", "Ready"]
+    assert yard("ls", "--status", "failed").stderr == "There are none.\n"
+    assert [seen.query["status"] for seen in gateway.seen[2:]] == ["Failed", "Failed"]
+
+
+def test_profiles_lists_hyperparameters_with_their_defaults(yard: Yard) -> None:
+    rows = [shape(line) for line in yard("profiles").stdout.splitlines()]
+    assert [row.strip() for row in rows] == [
+        "PROFILE FAMILY HYPERPARAMETER TYPE DEFAULT ALLOWED",
+        "p tabular numEpoch integer 20 1..",
+        'p tabular scaling string "auto" auto|none',
+    ]
+    assert json.loads(yard("profiles", "-o", "json").stdout)["items"][0]["hyperparameters"]["numEpoch"]["default"] == 20
+
+
+def test_version_is_that_of_the_project(yard: Yard) -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    result = yard("--version")
+    assert (result.exit_code, result.stdout) == (0, f"yard {project['version']}\n")
+
+
+def test_predict_says_once_what_it_waits_for(yard: Yard, gateway: FakeGateway) -> None:
+    gateway.add_deployment("d")
+    details = ["It is starting.", "It is starting.", "It loads the model."]
+    gateway.faults.extend(Fault(503, code="deployment-not-ready", detail=detail) for detail in details)
+    result = yard("predict", "d", "--features", "[[1, 2]]")
+    assert json.loads(result.stdout) == {"predictions": [3]}
+    assert result.stderr == "waiting: It is starting.\nwaiting: It loads the model.\n"
+
+
+def test_predict_ends_at_once_where_waiting_does_not_help(yard: Yard, gateway: FakeGateway) -> None:
+    gateway.add_deployment("d")
+    gateway.faults.append(Fault(503, code="deployment-not-ready", detail="It has failed.", retryable=False))
+    result = yard("predict", "d", "--features", "[[1, 2]]")
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[0] == "Error: It has failed."
+    assert len(gateway.seen) == 1
+
+
 def test_status_says_in_words_why_it_does_not_run(yard: Yard, gateway: FakeGateway) -> None:
     gateway.add_job("t", "Queued")
     gateway.script("t", {"reason": "WaitingForGpu", "message": "All 2 GPUs are busy.", "notes": ["A note."]})
@@ -235,7 +286,9 @@ def test_status_says_in_words_why_it_does_not_run(yard: Yard, gateway: FakeGatew
 def test_kind_decides_where_a_name_is_two_things(yard: Yard, gateway: FakeGateway) -> None:
     gateway.add_job("x", "Failed")
     gateway.add_deployment("x", "Ready")
-    assert yard("status", "x").exit_code == 1
+    ambiguous = yard("status", "x")
+    assert ambiguous.exit_code == 1
+    assert "Add --kind job or --kind deployment." in ambiguous.stderr
     assert json.loads(yard("status", "x", "--kind", "job", "-o", "json").stdout)["status"] == "Failed"
     assert json.loads(yard("status", "x", "--kind", "deployment", "-o", "json").stdout)["status"] == "Ready"
 
@@ -254,6 +307,7 @@ def test_logs_prints_lines_as_they_are(yard: Yard, gateway: FakeGateway) -> None
 def test_scale_changes_the_replicas(yard: Yard, gateway: FakeGateway) -> None:
     gateway.add_deployment("d")
     assert json.loads(yard("scale", "d", "--replicas", "4", "-o", "json").stdout)["replicas"] == 4
+    assert json.loads(yard("scale", "d", "0", "-o", "json").stdout)["replicas"] == 0
 
 
 def test_delete_asks_first_and_takes_silence_for_a_no(yard: Yard, gateway: FakeGateway) -> None:
@@ -263,6 +317,18 @@ def test_delete_asks_first_and_takes_silence_for_a_no(yard: Yard, gateway: FakeG
     assert gateway.requests("DELETE") == []
     assert yard("delete", "d", stdin="y\n").exit_code == 0
     assert gateway.deployments == {}
+
+
+@pytest.mark.parametrize("words", [(), ("--kind", "job", "--wait")])
+def test_delete_of_a_job_that_has_ended_says_so_and_asks_nothing(
+    yard: Yard, gateway: FakeGateway, words: tuple[str, ...]
+) -> None:
+    gateway.add_job("t", "Succeeded")
+    result = yard("delete", "t", *words, "-o", "json")
+    assert result.exit_code == 0
+    assert result.stderr == "The job t has ended already (Succeeded); nothing to stop.\n"
+    assert json.loads(result.stdout)["taskId"] == "t"
+    assert gateway.requests("DELETE") == []
 
 
 def test_delete_waits_until_it_is_gone(yard: Yard, gateway: FakeGateway) -> None:

@@ -7,7 +7,19 @@ from datetime import UTC, datetime
 
 import pytest
 
-from modelyard import Client, Conflict, Invalid, JobPhase, Kind, NotFound, Progress, TimedOut, Unavailable
+from modelyard import (
+    Client,
+    Conflict,
+    Invalid,
+    JobPhase,
+    JobStatus,
+    Kind,
+    NotFound,
+    Progress,
+    TaskFailed,
+    TimedOut,
+    Unavailable,
+)
 from tests.fakes.gateway import FakeGateway, Fault
 
 
@@ -127,11 +139,40 @@ def test_waiting_for_a_job_follows_it_to_its_end(client: Client, gateway: FakeGa
     gateway.script("t", {}, half, {"status": "Failed", "termination": {"reason": "DataUnreadable", "exitCode": 3}})
     told: list[tuple[str, Progress | float | None]] = []
     status = client.wait_for_job(
-        "t", timeout=30, on_progress=lambda s: told.append((s.phase, s.progress and s.progress.percent))
+        "t", timeout=30, check=False, on_progress=lambda s: told.append((s.phase, s.progress and s.progress.percent))
     )
     assert told == [("Queued", None), ("Running", 50.0), ("Failed", 50.0)]
     assert status.termination is not None
     assert (status.phase, status.termination.exit_code) == (JobPhase.FAILED, 3)
+
+
+def test_waiting_for_a_job_that_fails_raises_why(client: Client, gateway: FakeGateway) -> None:
+    gateway.add_job("t", "Queued")
+    gateway.script("t", {"status": "Failed", "termination": {"reason": "DataUnreadable", "message": "It has no rows."}})
+    with pytest.raises(TaskFailed) as caught:
+        client.wait_for_job("t", timeout=30)
+    assert caught.value.detail == "Training job t failed (DataUnreadable): It has no rows."
+    assert caught.value.code == "task-failed"
+    assert isinstance(caught.value.task_status, JobStatus)
+    assert caught.value.task_status.phase is JobPhase.FAILED
+
+
+def test_waiting_for_a_job_that_is_cancelled_raises_unless_its_end_was_wished_for(
+    client: Client, gateway: FakeGateway
+) -> None:
+    gateway.add_job("t", "Cancelled")
+    gateway.jobs["t"]["status"]["termination"] = None
+    with pytest.raises(TaskFailed) as caught:
+        client.wait_for_job("t", timeout=30)
+    assert caught.value.detail == "Training job t was cancelled (BecauseCancelled): The job is cancelled."
+    client.wait_until_deleted("t", Kind.JOB, timeout=30)
+
+
+def test_waiting_for_a_deployment_that_fails_raises_why_unless_unchecked(client: Client, gateway: FakeGateway) -> None:
+    gateway.add_deployment("d", "Failed")
+    with pytest.raises(TaskFailed, match=r"^Deployment d failed \(BecauseFailed\): The deployment is failed\.$"):
+        client.wait_for_deployment("d", timeout=30)
+    assert client.wait_for_deployment("d", timeout=30, check=False).phase == "Failed"
 
 
 def test_waiting_goes_on_through_a_restart_of_the_gateway(client: Client, gateway: FakeGateway) -> None:

@@ -135,10 +135,53 @@ def test_a_prediction_that_was_not_made_is_asked_for_again(
     assert gateway.predictions == [{"data": {"features": FEATURES}}]
 
 
-def test_a_deployment_that_stays_unready_is_an_error_of_its_own(client: Client, gateway: FakeGateway) -> None:
-    gateway.faults.extend([Fault(503, code="deployment-not-ready")] * 6)
+def test_a_deployment_that_stays_unready_is_an_error_of_its_own_within_the_timeout(gateway: FakeGateway) -> None:
+    gateway.faults.extend([Fault(503, code="deployment-not-ready")] * 10_000)
+    with Client(gateway.url) as client, pytest.raises(NotReady):
+        client.predict("d", features=FEATURES, timeout=0.5)
+    assert 2 <= len(gateway.seen) < 10, "it is asked again, with growing pauses"
+
+
+def test_without_a_timeout_a_replica_is_waited_for_a_moment_and_not_a_minute(
+    client: Client, gateway: FakeGateway, pauses: list[float]
+) -> None:
+    gateway.faults.append(Fault(503, code="deployment-not-ready", retry_after="11"))
     with pytest.raises(NotReady):
         client.predict("d", features=FEATURES)
+    assert pauses == []
+
+
+def test_with_a_timeout_a_replica_is_waited_for_as_long(
+    client: Client, gateway: FakeGateway, pauses: list[float]
+) -> None:
+    gateway.faults.extend([Fault(503, code="deployment-not-ready", retry_after="11")] * 9)
+    assert client.predict("d", features=FEATURES, timeout=60) == {"predictions": [3]}
+    assert pauses == [11.0] * 9, "more often than other failures are repeated"
+
+
+@pytest.mark.parametrize("code", ["deployment-not-ready", "store-unavailable"])
+def test_what_the_gateway_calls_hopeless_is_not_sent_again(client: Client, gateway: FakeGateway, code: str) -> None:
+    gateway.faults.append(Fault(503, code=code, retryable=False))
+    with pytest.raises(ModelyardError) as caught:
+        client.predict("d", features=FEATURES, timeout=60)
+    assert caught.value.retryable is False
+    assert len(gateway.seen) == 1
+
+
+def test_the_timeout_of_a_prediction_bounds_all_its_repeats(
+    client: Client, gateway: FakeGateway, pauses: list[float]
+) -> None:
+    gateway.faults.append(Fault(503, retry_after="6"))
+    with pytest.raises(Unavailable):
+        client.predict("d", features=FEATURES, timeout=5)
+    assert pauses == []
+
+
+def test_each_repeat_of_a_prediction_is_told(client: Client, gateway: FakeGateway) -> None:
+    gateway.faults.extend([Fault(503, detail="Busy."), Fault(503, code="deployment-not-ready", detail="Starting.")])
+    told: list[str] = []
+    client.predict("d", features=FEATURES, on_repeat=lambda error: told.append(error.detail))
+    assert told == ["Busy.", "Starting."]
 
 
 def test_a_prediction_nobody_could_receive_is_asked_for_again_and_then_reported(pauses: list[float]) -> None:

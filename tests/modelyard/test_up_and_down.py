@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 
 from modelyard.cli.home import Gateway, Home, start_time
+from modelyard.cli.places import gateway_url
+from tests.fakes.gateway import FakeGateway
 from tests.modelyard.stub_checkout import PATIENCE, StubCheckout, eventually
 
 
@@ -130,8 +132,50 @@ def test_a_gateway_that_dies_while_starting_is_shown_with_its_last_lines(checkou
 def test_a_gateway_that_never_gets_ready_is_exit_code_4_and_left_to_itself(checkout: StubCheckout) -> None:
     result = checkout.up("--timeout", "1s", behaviour="never")
     assert result.returncode == 4
-    assert "store ready, tracking ..." in result.stderr
+    assert "Not ready after 1 seconds (store ready, tracking ... (MLflow is starting.))" in result.stderr
     assert Home(checkout.home).gateway()
+
+
+def test_a_port_that_the_gateway_lacks_ends_up_at_once_and_the_gateway_with_it(checkout: StubCheckout) -> None:
+    result = checkout.up(behaviour="no-port")
+    assert result.returncode == 1
+    assert "Error: Port 5999 is taken by another program.\n" in result.stderr
+    assert not (checkout.home / "gateway.json").exists()
+    with socket.socket() as probe:
+        assert probe.connect_ex(("127.0.0.1", checkout.port)) != 0, "the gateway has ended"
+
+
+def test_a_gateway_that_ran_before_is_not_stopped_for_a_port_that_it_lacks(checkout: StubCheckout) -> None:
+    process = checkout.start("up", "--foreground", "--port", str(checkout.port), behaviour="no-port")
+    assert eventually(lambda: Home(checkout.home).gateway() is not None)
+    assert "Port 5999 is taken" in checkout.up().stderr
+    assert process.poll() is None
+    process.kill()
+    process.communicate(timeout=PATIENCE)
+
+
+def test_the_other_commands_find_the_gateway_that_up_started(
+    checkout: StubCheckout, gateway: FakeGateway, foreigner: subprocess.Popen[bytes]
+) -> None:
+    gateway.add_job("t")
+    checkout.write_note(pid=foreigner.pid, started=start_time(foreigner.pid), url=gateway.url)
+    assert checkout.yard("ls").stdout.startswith("JOB")
+    nowhere = checkout.yard("ls", MODELYARD_URL="http://127.0.0.1:9")
+    assert "http://127.0.0.1:9" in nowhere.stderr, "the environment wins over the note"
+
+
+def test_a_home_that_cannot_be_read_leaves_the_default_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MODELYARD_URL", raising=False)
+    monkeypatch.setenv("MLOPS_HOME", str(tmp_path))
+    (tmp_path / "gateway.json").mkdir()
+    assert gateway_url() == "http://127.0.0.1:8000"
+
+
+def test_up_advises_an_address_only_to_those_who_need_it(checkout: StubCheckout) -> None:
+    assert f"export MODELYARD_URL={checkout.url}" in checkout.up().stderr, "its home is not where others look"
+    known = checkout.yard("up", "--checkout", str(checkout.folder))
+    assert known.returncode == 0
+    assert "MODELYARD_URL" not in known.stderr
 
 
 def test_up_killed_at_once_leaves_a_gateway_that_is_known(checkout: StubCheckout) -> None:
@@ -150,6 +194,7 @@ def test_a_port_that_is_taken_is_named(checkout: StubCheckout) -> None:
         result = checkout.up()
     assert result.returncode == 1
     assert f"Another program answers at {checkout.url}" in result.stderr
+    assert "--port, or with MLOPS_HTTP__PORT" in result.stderr
     assert not checkout.home.exists()
 
 
