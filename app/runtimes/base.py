@@ -2,8 +2,8 @@
 
 A runtime is told what should be (`apply`, `stop`, `delete`) and asked what is (`observe`). Each call is idempotent and
 returns once the wish is kept durably, not once it has come true; a controller compares and asks again. A runtime keeps
-what it was told through a restart of the gateway, restarts the replicas of servers that end (unless another start cannot
-mend it, as with a model that cannot be read), and never restarts a job.
+what it was told through a restart of the gateway, restarts the replicas of servers that end (unless another start
+cannot mend it, as with a model that cannot be read), and never restarts a job.
 """
 
 from __future__ import annotations
