@@ -20,7 +20,7 @@ from app.controllers.jobs import JobController
 from app.controllers.leadership import Leadership
 from app.controllers.loop import Loop
 from app.controllers.routes import RouteController
-from app.core.errors import StoreUnavailable
+from app.core.errors import ConfigurationError, StoreUnavailable
 from app.core.nudge import Nudges
 from app.core.profiles import Profiles
 from app.core.settings import Settings
@@ -106,11 +106,28 @@ class Runner:
 def build(settings: Settings) -> Platform:
     """The platform that these settings ask for. Raises `ConfigurationError`. Nothing runs yet."""
     nudges = Nudges()
-    local = _local_settings(settings)
-    runtime = LocalRuntime(local, on_change=nudges)
-    own_mlflow = [] if settings.tracking.uri else [MlflowServer(runtime, settings.tracking.port)]
+    runtime, neighbours = (
+        _kubernetes(settings, nudges) if settings.runtime == "kubernetes" else _local(settings, nudges)
+    )
     client = httpx2.AsyncClient(base_url=settings.tracking_uri, timeout=settings.tracking.timeout_seconds)
-    return assemble(settings, runtime, Mlflow(client), nudges, [runtime, *own_mlflow])
+    return assemble(settings, runtime, Mlflow(client), nudges, neighbours)
+
+
+def _local(settings: Settings, nudges: Nudges) -> tuple[Runtime, list[Neighbour]]:
+    runtime = LocalRuntime(_local_settings(settings), on_change=nudges)
+    own_mlflow = [] if settings.tracking.uri else [MlflowServer(runtime, settings.tracking.port)]
+    return runtime, [runtime, *own_mlflow]
+
+
+def _kubernetes(settings: Settings, nudges: Nudges) -> tuple[Runtime, list[Neighbour]]:
+    """Raises `ConfigurationError` without an MLflow that pods can reach: the platform's own is one of this machine."""
+    from app.runtimes.kubernetes.runtime import KubernetesRuntime  # its client costs 57 MB
+    from app.runtimes.kubernetes.settings import KubernetesSettings
+
+    if settings.tracking.uri is None:
+        raise ConfigurationError("On Kubernetes set MLOPS_TRACKING__URI to an MLflow that the cluster's pods reach.")
+    runtime = KubernetesRuntime(KubernetesSettings(**settings.kubernetes.model_dump()), on_change=nudges)
+    return runtime, [runtime]
 
 
 def assemble(
