@@ -50,11 +50,11 @@ class Cluster:
         self._changed()
 
     async def synced(self, seconds: float) -> bool:
-        """Wait until all is known; False if it takes too long."""
+        """Wait until all is known that must be, and the rest was asked for; False if it takes too long."""
         try:
             async with asyncio.timeout(seconds):
                 for watch in self.watches:
-                    await watch.synced.wait()
+                    await (watch.synced if watch in self._needed else watch.tried).wait()
         except TimeoutError:
             return False
         return True

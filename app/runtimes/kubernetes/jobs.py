@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from app.core.conditions import Termination, TerminationReason
 from app.runtimes.base import JobObservation, ProcessState
-from app.runtimes.kubernetes.places import Gpus, Why, pull_is_hopeless, why_no_pod, why_waiting
+from app.runtimes.kubernetes.places import Gpus, Why, pull_is_hopeless, why_no_pod, why_waiting, will_never_begin
 from app.runtimes.kubernetes.records import JobRecord, PodRecord, Stop
 from app.runtimes.kubernetes.termination import never_ran, of_pod
 
@@ -37,6 +37,8 @@ def _of_pod(name: str, pod: PodRecord, stop: Stop | None, gpus: Gpus, now: datet
     seen = JobObservation(name, pod.uid, ProcessState.RUNNING, started_at=pod.started)
     if pod.is_over or _was_left_out(pod, stop, now):
         return _ended(seen, of_pod(pod, stop))
+    if stop is not None and will_never_begin(pod):
+        return _ended(seen, never_ran(stop))
     if pod.deleting or pod.bounded:
         return _with(seen, _STOPPING)
     return seen if pod.has_begun else _with(seen, why_waiting(pod, gpus))

@@ -65,6 +65,11 @@ def pull_is_hopeless(pod: PodRecord) -> bool:
     ) or reason in ("InvalidImageName", "ErrImageNeverPull")
 
 
+def will_never_begin(pod: PodRecord) -> bool:
+    """It is being deleted and lacks what its container is made of. A node may take a minute to let go of such a pod."""
+    return pod.deleting and not pod.has_begun and pod.waiting[0] in (*_PULL, *_CONFIG)
+
+
 def why_no_pod(complaint: str) -> Why:
     """For a job or server of which the cluster has made no pod; `complaint` is its last word on it."""
     if not complaint:

@@ -38,7 +38,8 @@ def version_of(found: Manifest) -> int:
 class Watch(Generic[T]):
     """`keep` makes of an object, and of what was kept of it before, what is kept. `changed` is called after a change.
 
-    `known` is empty until `synced`. Versions are etcd's revisions: numbers that grow over all objects.
+    `known` is empty until `synced`; `tried` is set when the first list has come or failed.
+    Versions are etcd's revisions: numbers that grow over all objects.
     """
 
     def __init__(
@@ -49,7 +50,7 @@ class Watch(Generic[T]):
         self._keep, self._changed = keep, changed
         self._version = 0
         self.known: dict[str, T] = {}
-        self.synced = asyncio.Event()
+        self.synced, self.tried = asyncio.Event(), asyncio.Event()
         self.trouble = ""
 
     def put(self, found: Manifest) -> T:
@@ -79,6 +80,7 @@ class Watch(Generic[T]):
                 if not self.trouble:
                     log.warning("watch_interrupted", path=self.path, cause=str(outage))
                 self.trouble = str(outage)
+                self.tried.set()
                 backoff = min(_LAST_BACKOFF, backoff * 2)
             await asyncio.sleep(backoff * random.uniform(0.5, 1))
 
@@ -94,6 +96,7 @@ class Watch(Generic[T]):
         self.known = found | ours
         self._version, self.trouble = version, ""
         self.synced.set()
+        self.tried.set()
         self._changed()
 
     async def _follow(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -118,6 +119,13 @@ def test_a_pod_that_the_cluster_calls_failed_while_it_still_runs_is_stopping() -
 def test_a_job_that_was_stopped_before_it_began_ends_when_no_pod_can_come() -> None:
     assert seen(None, stop=STOPPED).state is ProcessState.STOPPING
     assert seen(None, stop=STOPPED, held=True).termination is not None
+
+
+def test_a_stopped_job_whose_image_is_not_there_does_not_wait_for_the_node_to_let_go() -> None:
+    one = waiting("ErrImagePull", "not found")
+    assert seen(one, stop=STOPPED, held=True).state is ProcessState.STOPPING
+    assert seen(replace(one, deleting=True), stop=STOPPED, held=True).reason == "Stopped"
+    assert seen(replace(waiting("ContainerCreating"), deleting=True), stop=STOPPED).state is ProcessState.STOPPING
 
 
 def test_a_job_whose_pod_was_removed_is_lost() -> None:

@@ -102,6 +102,14 @@ async def test_what_was_known_stays_known_while_the_api_is_away_and_is_renewed_a
         await until(lambda: known(watch) == {"two": 2} and watch.trouble == "")
 
 
+async def test_what_may_not_be_seen_is_known_to_be_so() -> None:
+    cluster = RudeCluster()
+    cluster.fails_with = 403
+    async with watching(cluster) as watch:
+        await watch.tried.wait()
+        assert not watch.synced.is_set() and "403" in watch.trouble
+
+
 async def test_a_write_of_ours_is_seen_at_once_and_an_older_event_does_not_undo_it() -> None:
     cluster = RudeCluster()
     cluster.items, cluster.version = [item("a", 3)], 3
