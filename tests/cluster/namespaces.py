@@ -73,7 +73,7 @@ async def _furnish(client: Client) -> None:
 async def _empty(client: Client) -> None:
     """Remove every job and server, and wait until their pods are gone: GPUs come back only then."""
     places = [client.path("batch/v1", "jobs"), client.path("apps/v1", "deployments"), client.path("", "pods")]
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(120):
         while left := [f"{place}/{one}" for place in places for one in await _names(client, place)]:
             for path in left:
                 await client.delete(path)

@@ -5,6 +5,8 @@ Typed models are left aside on purpose: reading 5,000 Jobs through them blocks t
 
 from __future__ import annotations
 
+import asyncio
+import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Self
@@ -23,6 +25,8 @@ from app.runtimes.kubernetes.settings import KubernetesSettings
 
 JSON, MERGE, APPLY = "application/json", "application/merge-patch+json", "application/apply-patch+yaml"
 PAGE = 500
+_NO_LOG = re.compile(rb"unable to retrieve container logs for \S+")
+_LOG_PAUSES = (0.2, 0.5, 1.0)  # seconds; a container that ends just now comes back in sight
 _TIMEOUT = aiohttp.ClientTimeout(total=30, connect=5)
 
 
@@ -106,9 +110,17 @@ class Client:
                 return
 
     async def log(self, pod: str, container: str, since: str = "") -> bytes:
-        """The whole log that the node keeps, or what was written since a time (RFC 3339). Raises `Absent`."""
+        """The whole log that the node keeps, or what was written since a time (RFC 3339). Raises `Absent`.
+
+        A node that cannot read a log says so in the place of the log, with status 200: that is no log.
+        """
         query = {"container": container} | ({"sinceTime": since} if since else {})
-        return await self._bytes("GET", self.path("", "pods", pod, "log"), query)
+        for pause in _LOG_PAUSES:
+            content = await self._bytes("GET", self.path("", "pods", pod, "log"), query)
+            if not _NO_LOG.fullmatch(content):
+                return content
+            await asyncio.sleep(pause)
+        raise RuntimeUnavailable(f"The node of the pod {pod} cannot read its log.")
 
     async def watch(self, path: str, query: Mapping[str, str], version: str, seconds: int) -> AsyncIterator[Manifest]:
         """Events after `version`, for at most so many seconds. Raises `Expired`."""

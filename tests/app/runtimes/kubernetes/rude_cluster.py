@@ -30,10 +30,13 @@ class RudeCluster:
         self.lists = 0
         self.watched_from: list[str] = []
         self.watches: list[Callable[[web.StreamResponse], Any]] = []
+        self.logs: list[bytes] = []  # one answer after the other, the last for ever
         self.fails_with: int | None = None
         self.leave: Callable[[], Awaitable[None]]  # take the server away
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
+        if request.path.endswith("/log"):
+            return web.Response(body=self.logs.pop(0) if len(self.logs) > 1 else self.logs[0])
         if self.fails_with:
             status = {"kind": "Status", "reason": "Trouble", "message": "it is broken", "code": self.fails_with}
             return web.json_response(status, status=self.fails_with)

@@ -154,3 +154,16 @@ async def test_an_api_that_is_not_there_is_an_outage() -> None:
         await cluster.leave()
         with pytest.raises(RuntimeUnavailable):
             await client.get(PATH)
+
+
+UNREADABLE = b"unable to retrieve container logs for containerd://52232f06d3028"
+
+
+async def test_a_node_that_cannot_read_a_log_is_no_log() -> None:
+    cluster = RudeCluster()
+    async with served(cluster) as client:
+        cluster.logs = [UNREADABLE, b"run 1\n"]
+        assert await client.log("p", "main") == b"run 1\n"
+        cluster.logs = [UNREADABLE]
+        with pytest.raises(RuntimeUnavailable):
+            await client.log("p", "main")
