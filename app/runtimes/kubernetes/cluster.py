@@ -59,6 +59,10 @@ class Cluster:
             return False
         return True
 
+    @property
+    def is_known(self) -> bool:
+        return all(watch.synced.is_set() for watch in self._needed)
+
     def must_be_known(self) -> None:
         """Raises `RuntimeUnavailable` until the first lists have come."""
         for watch in self._needed:

@@ -49,6 +49,8 @@ class Tender:
                 await asyncio.sleep(_BREATH)
 
     async def _look(self, session: aiohttp.ClientSession) -> None:
+        if not self._cluster.is_known:  # a job whose pod is not seen yet would be taken for one that never began
+            return
         await asyncio.gather(*(self._ask(session, pod) for pod in self._unready()))
         for job in [job for job in self._cluster.jobs.known.values() if not job.over]:
             try:
