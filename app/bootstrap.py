@@ -110,11 +110,15 @@ class Runner:
 def build(settings: Settings) -> Platform:
     """The platform that these settings ask for. Raises `ConfigurationError`. Nothing runs yet."""
     nudges = Nudges()
-    local = _local_settings(settings)
-    runtime = LocalRuntime(local, on_change=nudges)
-    own_mlflow = [] if settings.tracking.uri else [MlflowServer(runtime, settings.tracking.port)]
     client = httpx2.AsyncClient(base_url=settings.tracking_uri, timeout=settings.tracking.timeout_seconds)
-    tracking = Mlflow(client)
+    if settings.runtime == "kubernetes":
+        return _kubernetes(settings, nudges, Mlflow(client))
+    return _local(settings, nudges, Mlflow(client))
+
+
+def _local(settings: Settings, nudges: Nudges, tracking: Mlflow) -> Platform:
+    runtime = LocalRuntime(_local_settings(settings), on_change=nudges)
+    own_mlflow = [] if settings.tracking.uri else [MlflowServer(runtime, settings.tracking.port)]
 
     async def check_tracking() -> None:
         """Our own MLflow must be the one that answers, not another program on its port."""
@@ -123,6 +127,17 @@ def build(settings: Settings) -> Platform:
         await tracking.check()
 
     return assemble(settings, runtime, tracking, nudges, [runtime, *own_mlflow], check_tracking)
+
+
+def _kubernetes(settings: Settings, nudges: Nudges, tracking: Mlflow) -> Platform:
+    """Raises `ConfigurationError` without an MLflow that pods can reach: the platform's own is one of this machine."""
+    from app.runtimes.kubernetes.runtime import KubernetesRuntime  # its client costs 57 MB
+    from app.runtimes.kubernetes.settings import KubernetesSettings
+
+    if settings.tracking.uri is None:
+        raise ConfigurationError("On Kubernetes set MLOPS_TRACKING__URI to an MLflow that the cluster's pods reach.")
+    runtime = KubernetesRuntime(KubernetesSettings(**settings.kubernetes.model_dump()), on_change=nudges)
+    return assemble(settings, runtime, tracking, nudges, [runtime])
 
 
 def assemble(

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app.core.errors import ConfigurationError
+from app.core.names import DNS_LABEL
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 PREFIX = "MLOPS_"
@@ -53,6 +54,20 @@ class LocalRuntimeSettings(Slice):
     terminate_patience_seconds: float = Field(10, ge=0)
 
 
+class KubernetesRuntimeSettings(Slice):
+    """The Kubernetes runtime. Without `kubeconfig` the gateway runs in the cluster; `gpus` overrides what nodes show.
+
+    `registry` stands before the images of profiles; `secret` holds what trainers need to reach data in S3.
+    """
+
+    namespace: str = Field("modelyard", pattern=DNS_LABEL, max_length=63)
+    kubeconfig: Path | None = None
+    registry: str = ""
+    secret: str = "modelyard-task-secrets"  # noqa: S105 - a name
+    work_claim: str = Field("", description="a ReadWriteMany claim, so that interrupted jobs go on where they were")
+    gpus: int | None = Field(None, ge=0)
+
+
 class PredictSettings(Slice):
     deadline_seconds: float = Field(60, gt=0)
     connect_timeout_seconds: float = Field(2, gt=0)
@@ -72,12 +87,13 @@ class Settings(BaseSettings):
 
     home: Path = CHECKOUT / ".modelyard"
     profiles: Path = CHECKOUT / "model_profiles.yaml"
-    runtime: Literal["local"] = "local"
+    runtime: Literal["local", "kubernetes"] = "local"
     log_format: Literal["console", "json"] = "console"
     http: HttpSettings = HttpSettings()
     store: StoreSettings = StoreSettings()
     tracking: TrackingSettings = TrackingSettings()
     local: LocalRuntimeSettings = LocalRuntimeSettings()
+    kubernetes: KubernetesRuntimeSettings = KubernetesRuntimeSettings()
     predict: PredictSettings = PredictSettings()
     controller: ControllerSettings = ControllerSettings()
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 ACT, WORK, TERMINATION = "ACT", "ACT_WORK_DIR", "ACT_TERMINATION_LOG"
 LISTEN, ADDRESS = "ACT_LISTEN", "ACT_ADDRESS_FILE"
-END, WAIT, SERVE, STARE, DIE_ONCE = "end", "wait", "serve", "stare", "die-once"
+END, WAIT, SERVE, STARE, DIE_ONCE, HOARD = "end", "wait", "serve", "stare", "die-once", "hoard"
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,8 @@ class Act:
     """Print "run N" (N counts in the work folder) and `says`, then:
 
     `end` with the exit code, reason and message; or `wait` until told to stop, and then end so; or `serve` HTTP, ready
-    at once; or `stare`: serve, but answer 503 with reason and message; or `die-once`: serve, but crash the first time.
+    at once; or `stare`: serve, but answer 503 with reason and message; or `die-once`: serve, but crash the first time;
+    or `hoard` more memory than anybody was given.
     """
 
     then: str = END
@@ -79,6 +80,8 @@ def main() -> None:
         os._exit(9)
     if act.then in (SERVE, STARE, DIE_ONCE):
         serve(act)
+    if act.then == HOARD:
+        sys.stdout.write(str(len(b"x" * (1 << 30))))
     if act.then != END:
         signal.sigwait(told)
     end(act)

@@ -12,8 +12,10 @@ from typing import TypeVar
 
 from app.core.specs import JobSpec, Placeholders, Program, Resources, ServerSpec
 from app.runtimes.base import JobObservation, ProcessState, Runtime, ServerObservation
+from app.runtimes.kubernetes.runtime import KubernetesRuntime
 from app.runtimes.local.runtime import LocalRuntime
 from app.runtimes.local.settings import LocalSettings, Patience
+from tests.cluster.namespaces import a_namespace
 from tests.contracts.runtime_actor import ACT, DIE_ONCE, END, STARE, WAIT, Act, letter
 from tests.fakes.runtime import FakeProcess, FakeRuntime
 
@@ -66,27 +68,38 @@ async def local(tmp_path: Path) -> AsyncIterator[Runtime]:
     await runtime.close()
 
 
-BODIES: list[Callable[[Path], AbstractAsyncContextManager[Runtime]]] = [fake, local]
+@asynccontextmanager
+async def kubernetes(tmp_path: Path) -> AsyncIterator[Runtime]:
+    async with a_namespace() as settings:
+        runtime = KubernetesRuntime(settings)
+        await runtime.start()
+        yield runtime
+        await runtime.close()
+
+
+Body = Callable[[Path], AbstractAsyncContextManager[Runtime]]
+WITHOUT_IMAGES: list[Body] = [fake, local]  # they run programs with the packages that they find
+BODIES: list[Body] = [*WITHOUT_IMAGES, kubernetes]
 
 
 def program(act: Act) -> Program:
     places = (Placeholders.WORK_DIR, Placeholders.TERMINATION_LOG, Placeholders.LISTEN, Placeholders.ADDRESS_FILE)
     environment = letter(act, *places) | {"PYTHONPATH": str(Path(__file__).parent)}
-    return Program("runtime_actor", environment, image="actor:1", install=INSTALL)
+    return Program("runtime_actor", environment, image="localhost/actor:1", install=INSTALL)
 
 
 def job(act: Act, name: str = "train-a", gpus: int = 0, uid: str = "u1", deadline: float = 60) -> JobSpec:
-    return JobSpec(name, name, uid, program(act), Resources(1000, 1 << 28, gpus), timedelta(seconds=deadline))
+    return JobSpec(name, name, uid, program(act), Resources(100, 1 << 27, gpus), timedelta(seconds=deadline))
 
 
 def server(act: Act, replicas: int = 1, name: str = "serve-a", uid: str = "u1") -> ServerSpec:
-    resources = Resources(1000, 1 << 28)
+    resources = Resources(100, 1 << 27)
     return ServerSpec(name, name, uid, program(act), resources, timedelta(seconds=60), replicas)
 
 
 async def until(look: Callable[[], Awaitable[T | None]]) -> T:
     """Look until there is something."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             if found := await look():
                 return found

@@ -19,6 +19,8 @@ from tests.contracts.runtime_bodies import (
     BODIES,
     GPUS,
     INSTALL,
+    WITHOUT_IMAGES,
+    Body,
     exited,
     gone,
     job,
@@ -36,7 +38,10 @@ EXITED, RUNNING, STARTING, WAITING = (
 )  # fmt: skip
 
 
-@pytest.fixture(params=BODIES, ids=lambda body: body.__name__)
+@pytest.fixture(
+    params=[pytest.param(body, marks=pytest.mark.xdist_group(f"runtime-{body.__name__}")) for body in BODIES],
+    ids=lambda body: body.__name__,
+)
 async def runtime(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Runtime]:
     async with request.param(tmp_path) as body:
         yield body
@@ -174,11 +179,30 @@ async def test_what_can_never_run_is_refused(runtime: Runtime) -> None:
     with pytest.raises(NeverFits):
         runtime.admit(job(Act(END), gpus=GPUS + 1))
     runtime.admit(job(Act(END), gpus=GPUS))
+    assert await runtime.observe_jobs(["train-a"]) == {}
+
+
+@pytest.mark.parametrize("body", WITHOUT_IMAGES, ids=lambda body: body.__name__)
+async def test_on_one_machine_what_exceeds_its_memory_is_refused(body: Body, tmp_path: Path) -> None:
+    async with body(tmp_path) as runtime:
+        _too_much_memory_is_refused(runtime)
+
+
+def _too_much_memory_is_refused(runtime: Runtime) -> None:
     with pytest.raises(NeverFits):
         runtime.admit(replace(job(Act(END)), resources=Resources(1000, 1 << 60)))
     with pytest.raises(NeverFits) as too_many:
         runtime.admit(server(Act(SERVE), replicas=1 << 30))
     assert [cause.pointer for cause in too_many.value.causes] == ["/replicas"]
+
+
+@pytest.mark.parametrize("body", WITHOUT_IMAGES, ids=lambda body: body.__name__)
+async def test_without_images_what_lacks_a_package_is_refused(body: Body, tmp_path: Path) -> None:
+    async with body(tmp_path) as runtime:
+        await _lacking_is_refused(runtime)
+
+
+async def _lacking_is_refused(runtime: Runtime) -> None:
     lacking = replace(program(Act(END)), requires=("json", "no_such_framework"))
     with pytest.raises(FrameworkMissing) as refusal:
         runtime.admit(replace(job(Act(END)), program=lacking))

@@ -1,7 +1,10 @@
 """Settings come from MLOPS_ variables; what is unknown or wrong is named and stops the start."""
 
+from pathlib import Path
+
 import pytest
 
+from app.bootstrap import build
 from app.core.errors import ConfigurationError
 from app.core.settings import Settings, load_settings, unknown_variables
 
@@ -37,3 +40,14 @@ def test_the_store_url_is_not_printed() -> None:
 def test_without_a_uri_mlflow_is_our_own() -> None:
     assert Settings(tracking={"port": 5055}).tracking_uri == "http://127.0.0.1:5055"  # type: ignore[arg-type]
     assert Settings(tracking={"uri": "http://ml:1/"}).tracking_uri == "http://ml:1"  # type: ignore[arg-type]
+
+
+def test_on_kubernetes_an_mlflow_that_pods_reach_must_be_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="MLOPS_TRACKING__URI"):
+        build(Settings(runtime="kubernetes", home=tmp_path))
+
+
+def test_the_runtime_is_chosen_by_the_settings(tmp_path: Path) -> None:
+    settings = Settings(runtime="kubernetes", home=tmp_path, tracking={"uri": "http://mlflow:5000"})  # type: ignore[arg-type]
+    platform = build(settings)
+    assert (platform.runtime_name, type(platform.runtime).__name__) == ("kubernetes", "KubernetesRuntime")

@@ -1,0 +1,207 @@
+"""The one place that speaks to the cluster's API: plain JSON through the official client, errors translated once.
+
+Typed models are left aside on purpose: reading 5,000 Jobs through them blocks the event loop for half a minute.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, Self
+from urllib.parse import quote
+
+import aiohttp
+import orjson
+from kubernetes.aio.client import ApiClient, ApiException, Configuration
+from kubernetes.aio.client.rest import RESTResponse
+from kubernetes.aio.config import ConfigException, load_incluster_config
+from kubernetes.aio.config.kube_config import load_kube_config
+
+from app.core.errors import ConfigurationError, InvalidRequest, RuntimeUnavailable
+from app.runtimes.kubernetes.manifests import MANAGER, Manifest
+from app.runtimes.kubernetes.settings import KubernetesSettings
+
+JSON, MERGE, APPLY = "application/json", "application/merge-patch+json", "application/apply-patch+yaml"
+PAGE = 500
+_NO_LOG = re.compile(rb"unable to retrieve container logs for \S+")
+_LOG_PAUSES = (0.2, 0.5, 1.0)  # seconds; a container that ends just now comes back in sight
+_TIMEOUT = aiohttp.ClientTimeout(total=30, connect=5)
+
+
+class Absent(Exception):  # noqa: N818 - the name says what it is
+    """The cluster knows no such object."""
+
+
+class Taken(Exception):  # noqa: N818
+    """An object of this name exists, or it is not the one that was meant."""
+
+
+class Expired(Exception):  # noqa: N818
+    """The version to go on from is too old: list anew."""
+
+
+class Client:
+    """Requests to one namespace. Every method may raise `RuntimeUnavailable`."""
+
+    def __init__(self, api: ApiClient, namespace: str) -> None:
+        self._api = api
+        self.namespace = namespace
+
+    @classmethod
+    async def connect(cls, settings: KubernetesSettings) -> Self:
+        """Raises `ConfigurationError`. Sends nothing yet."""
+        configuration = Configuration(client_session_kwargs={"trust_env": False})
+        try:
+            if settings.kubeconfig is None:
+                load_incluster_config(configuration)
+            else:
+                await load_kube_config(
+                    str(settings.kubeconfig), client_configuration=configuration, persist_config=False
+                )
+        except (ConfigException, OSError) as error:
+            raise ConfigurationError(f"The cluster's credentials cannot be read: {error}") from error
+        return cls(ApiClient(configuration), settings.namespace)
+
+    async def close(self) -> None:
+        await self._api.close()
+
+    def path(self, group: str, kind: str, name: str = "", part: str = "") -> str:
+        """Of an object or a list in the namespace; `group` as in `batch/v1`, empty for the core."""
+        root = f"/apis/{group}" if group else "/api/v1"
+        tail = "".join(f"/{quote(one, safe='')}" for one in (name, part) if one)
+        return f"{root}/namespaces/{self.namespace}/{kind}{tail}"
+
+    async def get(self, path: str, query: Mapping[str, str] = {}) -> Manifest:
+        """Raises `Absent`."""
+        return _object(await self._bytes("GET", path, query))
+
+    async def create(self, path: str, manifest: Manifest) -> Manifest:
+        """Raises `Taken`; changes nothing that exists. Raises `InvalidRequest` for what the cluster refuses."""
+        return _object(await self._bytes("POST", path, {"fieldManager": MANAGER}, manifest))
+
+    async def apply(self, path: str, manifest: Manifest) -> Manifest:
+        """Server-side apply as our field manager. Raises `Taken` if the manifest names another object's uid."""
+        return _object(await self._bytes("PATCH", path, {"fieldManager": MANAGER, "force": "true"}, manifest, APPLY))
+
+    async def merge(self, path: str, patch: Manifest) -> Manifest:
+        """Raises `Absent`."""
+        return _object(await self._bytes("PATCH", path, {"fieldManager": MANAGER}, patch, MERGE))
+
+    async def delete(self, path: str, propagation: str = "Foreground", uid: str = "") -> None:
+        """Harmless when repeated; with `uid` it spares other lives."""
+        options: Manifest = {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": propagation}
+        if uid:
+            options["preconditions"] = {"uid": uid}
+        try:
+            await self._bytes("DELETE", path, {}, options)
+        except (Absent, Taken):
+            return
+
+    async def pages(self, path: str, query: Mapping[str, str]) -> AsyncIterator[Manifest]:
+        """A list, page by page. Raises `Expired` if it changed too much meanwhile."""
+        follow = ""
+        while True:
+            page = await self.get(path, {**query, "limit": str(PAGE)} | ({"continue": follow} if follow else {}))
+            yield page
+            follow = page["metadata"].get("continue", "")
+            if not follow:
+                return
+
+    async def log(self, pod: str, container: str, since: str = "") -> bytes:
+        """The whole log that the node keeps, or what was written since a time (RFC 3339). Raises `Absent`.
+
+        A node that cannot read a log says so in the place of the log, with status 200: that is no log.
+        """
+        query = {"container": container} | ({"sinceTime": since} if since else {})
+        for pause in _LOG_PAUSES:
+            content = await self._bytes("GET", self.path("", "pods", pod, "log"), query)
+            if not _NO_LOG.fullmatch(content):
+                return content
+            await asyncio.sleep(pause)
+        raise RuntimeUnavailable(f"The node of the pod {pod} cannot read its log.")
+
+    async def watch(self, path: str, query: Mapping[str, str], version: str, seconds: int) -> AsyncIterator[Manifest]:
+        """Events after `version`, for at most so many seconds. Raises `Expired`."""
+        asked = {**query, "watch": "true", "allowWatchBookmarks": "true", "timeoutSeconds": str(seconds)}
+        timeout = aiohttp.ClientTimeout(total=seconds + 30, connect=5)
+        async with self._answer("GET", path, {**asked, "resourceVersion": version}, None, JSON, timeout) as answer:
+            async for line in _lines(answer.response.content):
+                event = _object(line)
+                if event["type"] == "ERROR":
+                    _refuse(event["object"].get("code", 500), event["object"])
+                yield event
+
+    async def _bytes(
+        self, method: str, path: str, query: Mapping[str, str], body: Manifest | None = None, content_type: str = JSON
+    ) -> bytes:
+        async with self._answer(method, path, query, body, content_type, _TIMEOUT) as answer:
+            content: bytes = await answer.read()
+            return content
+
+    @asynccontextmanager
+    async def _answer(
+        self, method: str, path: str, query: Mapping[str, str], body: Manifest | None, content_type: str,
+        timeout: aiohttp.ClientTimeout,
+    ) -> AsyncIterator[RESTResponse]:  # fmt: skip
+        """An answer that is no error. The one translator of the API's errors."""
+        headers = {"Content-Type": content_type, "Accept": "application/json, */*"}
+        answer = None
+        try:
+            prepared = await self._api.param_serialize(
+                method, path, query_params=list(query.items()), header_params=headers, auth_settings=["BearerToken"]
+            )
+            answer = await self._api.call_api(*prepared[:3], body=body, _request_timeout=timeout)
+            if answer.status >= 400:
+                _refuse(answer.status, _status(await answer.read()))
+            yield answer
+        except (aiohttp.ClientError, OSError, TimeoutError, ApiException) as error:
+            what = str(error) or type(error).__name__
+            raise RuntimeUnavailable(f"The cluster's API does not serve {method} {path}: {what}") from error
+        finally:
+            if answer is not None:
+                answer.response.release()
+
+
+def _refuse(code: int, status: Manifest) -> None:
+    """Raise what an error of the API means."""
+    reason, message = status.get("reason", ""), status.get("message", "without a word")
+    if code == 404:
+        raise Absent(message)
+    if code == 410:
+        raise Expired(message)
+    if code == 409:
+        raise Taken(message)
+    if code == 422:
+        raise InvalidRequest(f"The cluster refuses it: {message}")
+    if code == 400 and "waiting to start" in message:  # a log of a container that has not begun
+        raise Absent(message)
+    raise RuntimeUnavailable(f"The cluster's API answers {code} {reason}: {message}")
+
+
+def _status(content: bytes) -> Manifest:
+    try:
+        found = orjson.loads(content)
+    except orjson.JSONDecodeError:
+        return {"message": content[:200].decode(errors="replace")}
+    return found if isinstance(found, dict) else {}
+
+
+def _object(content: bytes) -> Manifest:
+    try:
+        found: Any = orjson.loads(content)
+    except orjson.JSONDecodeError as error:
+        raise RuntimeUnavailable("The cluster's API answers something that is not JSON.") from error
+    if not isinstance(found, dict):
+        raise RuntimeUnavailable("The cluster's API answers something that is no object.")
+    return found
+
+
+async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+    """Whole lines of any length; what is cut off at the end is dropped, as the next list brings it."""
+    rest = b""
+    async for piece in content.iter_any():
+        *lines, rest = (rest + piece).split(b"\n")
+        for line in lines:
+            yield line

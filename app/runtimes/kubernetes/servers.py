@@ -1,0 +1,60 @@
+"""What the records of one server mean: pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from app.core.conditions import Termination
+from app.runtimes.base import ProcessState, ReplicaObservation, ServerObservation
+from app.runtimes.kubernetes.manifests import PORT
+from app.runtimes.kubernetes.places import Gpus, Why, why_no_pod, why_waiting
+from app.runtimes.kubernetes.records import PodRecord, ServerRecord
+from app.runtimes.kubernetes.termination import of_container
+
+Health = Mapping[str, tuple[str, str]]  # by pod: what it says of itself while it is not ready
+
+
+def observe(server: ServerRecord, pods: Sequence[PodRecord], health: Health, gpus: Gpus) -> ServerObservation:
+    """`pods` the oldest first: a replica's number is its place among them."""
+    living = replicas(pods)
+    seen = [_replica(f"{server.name}-{index}", pod, health, gpus) for index, pod in enumerate(living)]
+    wanted = 0 if server.deleting else server.wanted
+    if server.trouble:
+        why = why_no_pod(server.trouble)
+        seen += [
+            ReplicaObservation(f"{server.name}-{index}", why.state, why.reason, why.message)
+            for index in range(len(seen), wanted)
+        ]
+    return ServerObservation(server.name, server.uid, wanted, tuple(seen))
+
+
+def replicas(pods: Sequence[PodRecord]) -> list[PodRecord]:
+    """Without those that were evicted: the cluster leaves them lying and makes others in their place."""
+    return [pod for pod in pods if not pod.is_final or pod.deleting]
+
+
+def _replica(name: str, pod: PodRecord, health: Health, gpus: Gpus) -> ReplicaObservation:
+    why = _why(pod, health, gpus)
+    end = pod.ended or pod.last_end
+    return ReplicaObservation(
+        name,
+        why.state,
+        why.reason,
+        why.message,
+        address=(pod.ip, PORT) if pod.ip and pod.running_since else None,
+        restarts=pod.restarts,
+        last_termination=of_container(end) if end else None,
+    )
+
+
+def _why(pod: PodRecord, health: Health, gpus: Gpus) -> Why:
+    if pod.deleting:
+        return Why(ProcessState.STOPPING, "Stopped", "It was told to stop and has not ended yet.")
+    if pod.running_since is not None:
+        if pod.ready:
+            return Why(ProcessState.RUNNING, "", "")
+        return Why(ProcessState.STARTING, *health.get(pod.name, ("NotReady", "It does not say yet that it is ready.")))
+    if end := pod.ended or pod.last_end:
+        found: Termination = of_container(end)
+        return Why(ProcessState.EXITED, found.reason, f"{found.message} It will be started again.")
+    return why_waiting(pod, gpus)

@@ -1,0 +1,166 @@
+"""What the cluster's objects mean, in the words of the port."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from app.runtimes.base import JobObservation, ProcessState
+from app.runtimes.kubernetes import jobs, records
+from app.runtimes.kubernetes.manifests import RUN, START_DEADLINE, STOP, UID
+from app.runtimes.kubernetes.places import Gpus
+from app.runtimes.kubernetes.records import PodRecord, Stop
+
+AT = "2026-11-01T10:00:00Z"
+NOW = datetime(2026, 11, 1, 10, 1, tzinfo=UTC)
+STOPPED = Stop("Stopped", "It was stopped.", NOW)
+GPUS = Gpus(2, 2)
+
+
+def job(*, stop: Stop | None = None, held: bool = False, **status: Any) -> records.JobRecord:
+    notes = {UID: "u", RUN: "1", START_DEADLINE: "120"} | ({STOP: stop.text()} if stop else {})
+    metadata = {
+        "name": "j", "uid": "o", "resourceVersion": "1", "creationTimestamp": AT, "annotations": notes
+    }  # fmt: skip
+    found = {"metadata": metadata, "spec": {"parallelism": 0 if held else 1}, "status": status}
+    return records.job_record(found, None)
+
+
+def pod(
+    state: dict[str, Any] | None = None, *, gpus: int = 0, node: str = "n", old: PodRecord | None = None, **status: Any
+) -> PodRecord:
+    metadata = {"name": "p", "uid": "p", "resourceVersion": "1", "creationTimestamp": AT, "annotations": {UID: "u"}}
+    limits = {"nvidia.com/gpu": str(gpus)} if gpus else {}
+    spec: dict[str, Any] = {"containers": [{"resources": {"limits": limits}}], **({"nodeName": node} if node else {})}
+    containers = [{"name": "main", "state": state, "restartCount": 0}] if state else []
+    found = {"metadata": metadata, "spec": spec, "status": {"containerStatuses": containers, **status}}
+    return records.pod_record(found, old)
+
+
+def waiting(reason: str, message: str = "", old: PodRecord | None = None) -> PodRecord:
+    return pod({"waiting": {"reason": reason, "message": message}}, old=old, phase="Pending")
+
+
+def ended(code: int, reason: str = "Error", message: str = "") -> dict[str, Any]:
+    end = {"exitCode": code, "reason": reason, "message": message, "startedAt": AT, "finishedAt": AT}
+    return {"terminated": end}
+
+
+def seen(
+    one: PodRecord | None, *, stop: Stop | None = None, complaint: str = "", now: datetime = NOW, **more: Any
+) -> JobObservation:
+    found = jobs.observe("j", job(stop=stop, **more), [one] if one else [], complaint, GPUS, now)
+    assert found is not None
+    return found
+
+
+NO_GPU = {
+    "type": "PodScheduled",
+    "status": "False",
+    "message": "0/1 nodes are available: 1 Insufficient nvidia.com/gpu.",
+}
+QUOTA = 'Error creating: pods "j-x" is forbidden: exceeded quota: q'
+
+
+@pytest.mark.parametrize(
+    ("one", "complaint", "state", "reason", "words"),
+    [
+        (None, "", ProcessState.WAITING, "Accepted", "just now"),
+        (None, QUOTA, ProcessState.WAITING, "QuotaExceeded", "exceeded quota: q"),
+        (None, "Error creating: no", ProcessState.WAITING, "PodRefused", "no"),
+        (pod(node="", gpus=1, conditions=[NO_GPU]), "", ProcessState.WAITING, "Unschedulable", "1 GPU; 0 of 2"),
+        (waiting("ErrImagePull", "i: not found"), "", ProcessState.STARTING, "ImagePullFailed", "i: not found"),
+        (waiting("CreateContainerConfigError", 'secret "s" not found'), "", ProcessState.STARTING, "ConfigMissing", ""),
+        (waiting("ContainerCreating"), "", ProcessState.STARTING, "Starting", ""),
+    ],
+)  # fmt: skip
+def test_a_job_that_has_not_begun_says_why(
+    one: PodRecord | None, complaint: str, state: ProcessState, reason: str, words: str
+) -> None:
+    found = seen(one, complaint=complaint)
+    assert (found.state, found.reason) == (state, reason)
+    assert words in found.message
+
+
+OWN = '{"reason": "DataUnreadable", "message": "The file is empty."}'
+
+
+@pytest.mark.parametrize(
+    ("one", "stop", "reason", "code"),
+    [
+        (pod(ended(0, "Completed"), phase="Succeeded"), None, "Completed", 0),
+        (pod(ended(0, "Completed"), phase="Succeeded"), STOPPED, "Completed", 0),
+        (pod(ended(1), phase="Failed"), None, "Crashed", 1),
+        (pod(ended(3, message=f"a line\n{OWN}\n"), phase="Failed"), None, "DataUnreadable", 3),
+        (pod(ended(3, message='{"reason": "two words", "message": ""}'), phase="Failed"), None, "Crashed", 3),
+        (pod(ended(143), phase="Failed", reason="DeadlineExceeded"), STOPPED, "Stopped", 143),
+        (pod(ended(137, "OOMKilled"), phase="Failed"), None, "OOMKilled", 137),
+        (pod(ended(0, "OOMKilled", OWN), phase="Succeeded"), None, "OOMKilled", 0),
+        (pod(phase="Failed", reason="Evicted", message="The node was low on memory."), None, "Evicted", None),
+    ],
+)
+def test_a_job_that_ended_says_how(one: PodRecord, stop: Stop | None, reason: str, code: int | None) -> None:
+    found = seen(one, stop=stop)
+    assert found.state is ProcessState.EXITED and found.termination is not None
+    assert (found.termination.reason, found.termination.exit_code) == (reason, code)
+    assert found.termination.message
+
+
+def test_a_pod_that_the_cluster_calls_failed_while_it_still_runs_is_stopping() -> None:
+    one = pod({"running": {"startedAt": AT}}, phase="Failed", reason="DeadlineExceeded")
+    assert seen(one, stop=STOPPED).state is ProcessState.STOPPING
+    late = seen(one, stop=STOPPED, now=NOW + timedelta(seconds=60))
+    assert (late.state, late.reason) == (ProcessState.EXITED, "Stopped")
+
+
+def test_a_job_that_was_stopped_before_it_began_ends_when_no_pod_can_come() -> None:
+    assert seen(None, stop=STOPPED).state is ProcessState.STOPPING
+    assert seen(None, stop=STOPPED, held=True).termination is not None
+
+
+def test_a_stopped_job_whose_image_is_not_there_does_not_wait_for_the_node_to_let_go() -> None:
+    one = waiting("ErrImagePull", "not found")
+    assert seen(one, stop=STOPPED, held=True).state is ProcessState.STOPPING
+    assert seen(replace(one, deleting=True), stop=STOPPED, held=True).reason == "Stopped"
+    assert seen(replace(waiting("ContainerCreating"), deleting=True), stop=STOPPED).state is ProcessState.STOPPING
+
+
+def test_a_job_whose_pod_was_removed_is_lost() -> None:
+    failed = {"type": "Failed", "status": "True", "message": "Job has reached the specified backoff limit"}
+    assert seen(None, conditions=[failed]).reason == "Lost"
+
+
+def test_a_job_ends_when_its_start_takes_too_long() -> None:
+    found = seen(None)
+    assert jobs.must_end(job(), [], found, NOW) is None
+    late = jobs.must_end(job(), [], found, NOW + timedelta(seconds=61))
+    assert late is not None and late.reason == "DeadlineExceeded"
+
+
+def pulls(message: str, tries: int) -> PodRecord:
+    one: PodRecord | None = None
+    for _ in range(tries):
+        one = waiting("ErrImagePull", message, one)
+        one = waiting("ImagePullBackOff", 'Back-off pulling image "i"', one)
+    assert one is not None
+    return one
+
+
+@pytest.mark.parametrize(
+    ("message", "tries", "hopeless"),
+    [
+        ("i: not found", 2, False),
+        ("i: not found", 3, True),
+        ("401 Unauthorized", 3, True),
+        ("dial tcp: i/o timeout", 9, False),
+    ],
+)
+def test_an_image_that_is_not_there_ends_the_job_at_the_third_try(message: str, tries: int, hopeless: bool) -> None:
+    one = pulls(message, tries)
+    found = seen(one)
+    assert message in found.message and f"{tries} tries" in found.message
+    end = jobs.must_end(job(), [one], found, NOW)
+    assert (end is not None and end.reason == "ImagePullFailed") is hopeless

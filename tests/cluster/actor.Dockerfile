@@ -1,0 +1,4 @@
+# The program of the runtimes' contract, for a cluster: build it from tests/contracts as localhost/actor:1.
+FROM python:3.11-slim
+WORKDIR /srv
+COPY runtime_actor.py .
