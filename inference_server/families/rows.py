@@ -124,9 +124,9 @@ class RowReader:
     def _from_columns(self, columns: Mapping[str, object]) -> list[Row]:
         self._refuse_unknown(columns, "features", "/data/features")
         lists = {name: column for name, column in columns.items() if isinstance(column, list)}
-        if not lists:
+        if columns and not lists:
             raise InputUnreadable("features is an object of columns; each must be a list of values.", "/data/features")
-        length = max(map(len, lists.values()))
+        length = max(map(len, lists.values()), default=0)
         for name in columns:
             if len(lists.get(name, ())) != length or name not in lists:
                 sentence = f"Column {short(name)} must be a list of {length} values, as long as the others."

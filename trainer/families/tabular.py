@@ -57,8 +57,8 @@ class _Tabular(ABC):
         estimator = self._read(dataset, initial)
         self._train, self._test = split_indices(len(self._frame), self._test_fraction, self._seed, self._strata())
         self._adopt(estimator or self._untrained())
-        sizes = len(self._features), len(self._train), len(self._test)
-        log.info("Learning %r from %d columns and %d rows; %d rows are held out.", self._target, *sizes)
+        sizes = len(self._features), len(self._train), self._target, len(self._test)
+        log.info("Learning from %d columns and %d rows to predict %r; %d rows are held out.", *sizes)
 
     def resume(self, checkpoint: Path) -> None:
         state = read_skops(checkpoint / STATE_FILE)
