@@ -62,7 +62,7 @@ class Exchange(Watched):
                     await self._upload(connection)
                 await answer
                 if connection.error is None:
-                    await self._respond(connection)
+                    await self._answer(connection)
                     return
                 if not isinstance(connection.error, ConnectionStale):
                     raise connection.error
@@ -120,6 +120,13 @@ class Exchange(Watched):
                 return
             await connection.write(piece if self._length is not None else _chunk(piece, self.body_received))
 
+    async def _answer(self, connection: Connection) -> None:
+        """Respond. A transport that a client's reset has closed under the server complains in its own way."""
+        try:
+            await self._respond(connection)
+        except (OSError, RuntimeError) as error:
+            raise ClientLeft from error
+
     async def _respond(self, connection: Connection) -> None:
         status, headers, more = connection.status, connection.headers, not connection.complete
         body = connection.take()
@@ -127,8 +134,8 @@ class Exchange(Watched):
         if status not in _BODILESS and (length := connection.length if more else len(body)) is not None:
             headers.append((b"content-length", b"%d" % length))
         self.answered = True
-        await self._give({"type": "http.response.start", "status": status, "headers": headers})
-        await self._give({"type": "http.response.body", "body": body, "more_body": more})
+        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+        await self._send({"type": "http.response.body", "body": body, "more_body": more})
         if more:
             await self._stream(connection)
         self.status = status
@@ -140,14 +147,7 @@ class Exchange(Watched):
             self.waiting_since = monotonic()
             piece = await connection.read()
             more = bool(piece)
-            await self._give({"type": "http.response.body", "body": piece, "more_body": more})
-
-    async def _give(self, message: Message) -> None:
-        """To the client. A transport that its reset has closed under the server complains in its own way."""
-        try:
-            await self._send(message)
-        except (OSError, RuntimeError) as error:
-            raise ClientLeft from error
+            await self._send({"type": "http.response.body", "body": piece, "more_body": more})
 
 
 def _chunk(piece: bytes, last: bool = False) -> bytes:

@@ -14,7 +14,7 @@ import pytest
 from app.runtimes.kubernetes.client import Client, Taken
 from app.runtimes.kubernetes.settings import KubernetesSettings
 
-NAMESPACE = "modelyard-tests"
+NAMESPACE = os.environ.get("MODELYARD_TEST_NAMESPACE", "modelyard-tests")
 CLAIM = "work"
 FOLDER = Path("/var/tmp") / NAMESPACE  # the one node is this machine
 _SHARED = {"storageClassName": "manual", "accessModes": ["ReadWriteMany"]}
