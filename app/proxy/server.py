@@ -1,8 +1,8 @@
 """The gateway's side of a client's connection: uvicorn's protocol, made to send an answer's head and body as one.
 
 uvicorn writes them one after the other, and uvloop makes a system call and a packet of each: on the predict path that
-is a tenth of all work. Besides, an answer that is complete, as most predictions are, can be given in one call instead of
-two messages. Serve with `uvicorn.run(..., http=HttpProtocol, proxy_headers=False)`.
+is a tenth of all work. Besides, an answer that is complete, as most predictions are, can be given in one call instead
+of two messages. Serve with `uvicorn.run(..., http=HttpProtocol, proxy_headers=False)`.
 """
 
 from __future__ import annotations

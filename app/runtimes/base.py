@@ -14,6 +14,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
+from app.core.addresses import Address
 from app.core.conditions import Termination
 from app.core.specs import JobSpec, ServerSpec
 
@@ -45,13 +46,13 @@ class JobObservation:
 
 @dataclass(frozen=True, slots=True)
 class ReplicaObservation:
-    """One process of a server. `address` is (host, port), known once it listens."""
+    """One process of a server. `address` is known once it listens."""
 
     name: str
     state: ProcessState
     reason: str = ""
     message: str = ""
-    address: tuple[str, int] | None = None
+    address: Address | None = None
     restarts: int = 0
     last_termination: Termination | None = None
 

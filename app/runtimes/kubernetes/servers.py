@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from app.core.addresses import Address
 from app.core.conditions import Termination
 from app.runtimes.base import ProcessState, ReplicaObservation, ServerObservation
 from app.runtimes.kubernetes.manifests import PORT
@@ -41,7 +42,7 @@ def _replica(name: str, pod: PodRecord, health: Health, gpus: Gpus) -> ReplicaOb
         why.state,
         why.reason,
         why.message,
-        address=(pod.ip, PORT) if pod.ip and pod.running_since else None,
+        address=Address(pod.ip, PORT) if pod.ip and pod.running_since else None,
         restarts=pod.restarts,
         last_termination=of_container(end) if end else None,
     )
