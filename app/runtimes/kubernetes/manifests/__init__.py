@@ -1,0 +1,40 @@
+"""Manifests: specs written in the cluster's dialect, purely; one module a kind of object."""
+
+from app.runtimes.kubernetes.manifests.deployments import deployment, scale
+from app.runtimes.kubernetes.manifests.jobs import job
+from app.runtimes.kubernetes.manifests.names import (
+    CONTAINER,
+    DIGEST,
+    GPU,
+    HEALTH_PATH,
+    INSTANCE,
+    MANAGED,
+    MANAGER,
+    PORT,
+    RUN,
+    START_DEADLINE,
+    STOP,
+    TASK_ID,
+    UID,
+    Manifest,
+)
+
+__all__ = [
+    "CONTAINER",
+    "DIGEST",
+    "GPU",
+    "HEALTH_PATH",
+    "INSTANCE",
+    "MANAGED",
+    "MANAGER",
+    "PORT",
+    "RUN",
+    "START_DEADLINE",
+    "STOP",
+    "TASK_ID",
+    "UID",
+    "Manifest",
+    "deployment",
+    "job",
+    "scale",
+]
