@@ -18,6 +18,7 @@ from app.runtimes.kubernetes.manifests.names import (
     UID,
     Manifest,
 )
+from app.runtimes.kubernetes.manifests.services import service
 
 __all__ = [
     "CONTAINER",
@@ -37,4 +38,5 @@ __all__ = [
     "deployment",
     "job",
     "scale",
+    "service",
 ]
