@@ -77,6 +77,8 @@ class JobController:
                 progress=progress.percent if progress.percent is not None else status.progress,
                 metrics=progress.metrics,
             )
+        if status.run_id is not None and status.run_id != job.status.run_id:
+            await self._runtime.note_run(job.spec.name, status.run_id)
         if status.phase in _RUN_ENDS and status.run_id is not None and found is not None:
             await self._close_run(status.run_id, _RUN_ENDS[status.phase])
         if status != job.status:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -13,9 +13,9 @@ from app.runtimes.base import JobObservation, ServerObservation
 from app.runtimes.kubernetes import jobs, records, servers
 from app.runtimes.kubernetes.client import Client
 from app.runtimes.kubernetes.manifests import MANAGER
-from app.runtimes.kubernetes.places import Gpus
 from app.runtimes.kubernetes.reach import Reach
 from app.runtimes.kubernetes.records import PodRecord
+from app.runtimes.kubernetes.shortage import NodeRoom, Room
 from app.runtimes.kubernetes.watch import Watch
 
 _OURS = {"labelSelector": f"app.kubernetes.io/managed-by={MANAGER}"}
@@ -30,7 +30,7 @@ class Cluster:
         self._reach = reach
         self._changed = changed
         self._by_task: dict[str, list[PodRecord]] | None = None
-        self._gpus_now: Gpus | None = None
+        self._room: Room | None = None
         self.health: dict[str, tuple[str, str]] = {}
         self.jobs = Watch(client, client.path("batch/v1", "jobs"), _OURS, records.job_record, self._forget)
         self.servers = Watch(client, client.path("apps/v1", "deployments"), _OURS, records.server_record, self._forget)
@@ -48,7 +48,7 @@ class Cluster:
         return [*self._needed, self.events, *([self.nodes] if self._gpus is None else [])]
 
     def _forget(self) -> None:
-        self._by_task = self._gpus_now = None
+        self._by_task = self._room = None
         self._changed()
 
     async def synced(self, seconds: float) -> bool:
@@ -72,11 +72,20 @@ class Cluster:
                 raise RuntimeUnavailable(f"The cluster has not been seen yet. {watch.trouble}".strip())
 
     @property
-    def gpus(self) -> Gpus:
-        if self._gpus_now is None:
-            used = sum(pod.gpus for pod in self.pods.known.values() if pod.node and not pod.is_final)
-            self._gpus_now = Gpus(self.gpu_total, used)
-        return self._gpus_now
+    def room(self) -> Room:
+        """What the nodes have, and what our pods leave of it."""
+        if self._room is None:
+            placed = [pod for pod in self.pods.known.values() if pod.node and not pod.is_final]
+            cpu, memory = Counter[str](), Counter[str]()
+            for pod in placed:
+                cpu[pod.node] += pod.cpu
+                memory[pod.node] += pod.memory
+            nodes = [
+                NodeRoom(one.cpu - cpu[one.name], one.cpu, one.memory - memory[one.name], one.memory)
+                for one in self.nodes.known.values()
+            ]
+            self._room = Room(self.gpu_total, sum(pod.gpus for pod in placed), tuple(nodes))
+        return self._room
 
     @property
     def gpu_total(self) -> int | None:
@@ -99,8 +108,8 @@ class Cluster:
             return None
         complaint = next((one.message for one in self.events.known.values() if job and one.about == job.object_uid), "")
         pods = [pod for pod in pods if not pod.health_path]
-        return jobs.observe(name, job, pods, complaint, self.gpus, datetime.now(UTC))
+        return jobs.observe(name, job, pods, complaint, self.room, datetime.now(UTC))
 
     def server(self, name: str) -> ServerObservation | None:
         server = self.servers.known.get(name)
-        return servers.observe(server, self.pods_of(name), self.health, self.gpus, self._reach) if server else None
+        return servers.observe(server, self.pods_of(name), self.health, self.room, self._reach) if server else None

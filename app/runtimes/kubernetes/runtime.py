@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import structlog
 
 from app.core.conditions import TerminationReason
-from app.core.errors import LogNotFound, NeverFits, RuntimeUnavailable
+from app.core.errors import ImageNotAllowed, LogNotFound, NeverFits, RuntimeUnavailable
 from app.core.specs import JobSpec, ServerSpec
 from app.runtimes.base import JobObservation, LogChunk, ProcessState, RuntimeCapabilities, ServerObservation
 from app.runtimes.kubernetes import logs, manifests, records, servers
 from app.runtimes.kubernetes.client import Absent, Client, Taken
 from app.runtimes.kubernetes.cluster import Cluster
+from app.runtimes.kubernetes.engines import Engines
+from app.runtimes.kubernetes.images import is_allowed
+from app.runtimes.kubernetes.manifests import RUN_ID
+from app.runtimes.kubernetes.manifests.pods import IMAGE_FROM_REQUEST
 from app.runtimes.kubernetes.reach import reach
 from app.runtimes.kubernetes.records import JobRecord, PodRecord, ServerRecord, Stop
 from app.runtimes.kubernetes.settings import KubernetesSettings
@@ -41,6 +47,7 @@ class KubernetesRuntime:
         self._client: Client | None = None
         self._known: Cluster | None = None
         self._tender: Tender | None = None
+        self._engines: Engines | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -51,8 +58,9 @@ class KubernetesRuntime:
         self._client = await Client.connect(self._settings)
         way = reach(self._settings, self._client)
         self._known = Cluster(self._client, self._settings.gpus, way, self._changed)
-        self._tender = Tender(self._client, self._known, way, self._settings.period, self._changed)
-        loops = [*(watch.run() for watch in self._known.watches), self._tender.run()]
+        self._tender = Tender(self._client, self._known, way, self._settings, self._changed)
+        self._engines = Engines(self._client, self._settings.queue)
+        loops = [*(watch.run() for watch in self._known.watches), self._tender.run(), self._engines.run()]
         self._tasks = [asyncio.create_task(loop) for loop in loops]
         for task in self._tasks:
             task.add_done_callback(_tell_end)
@@ -67,7 +75,7 @@ class KubernetesRuntime:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._client is not None:
             await self._client.close()
-        self._tasks, self._client, self._known, self._tender = [], None, None, None
+        self._tasks, self._client, self._known, self._tender, self._engines = [], None, None, None, None
 
     def _changed(self) -> None:
         if self._tender is not None:
@@ -95,18 +103,30 @@ class KubernetesRuntime:
         return RuntimeCapabilities("kubernetes", self._cluster.gpu_total or 0, gaps, details)
 
     def admit(self, spec: JobSpec | ServerSpec) -> None:
-        """Images bring the packages, so only what no node could ever hold is refused."""
+        """Images bring the packages, so refused are images that nobody allowed, and what no node could ever hold."""
+        if spec.labels.get(IMAGE_FROM_REQUEST) == "true" and not is_allowed(
+            spec.program.image, self._settings.trainer_images
+        ):
+            raise ImageNotAllowed(spec.program.image, self._settings.trainer_images)
+        if isinstance(spec, JobSpec):
+            self._queued(spec)
         total = self._cluster.gpu_total
         if total is not None and spec.resources.gpus > total:
             raise NeverFits("GPU", str(spec.resources.gpus), str(total))
 
     def render(self, spec: JobSpec | ServerSpec) -> Mapping[str, object]:
         if isinstance(spec, JobSpec):
-            return manifests.job(spec, self._settings)
+            return manifests.job(self._queued(spec), self._settings)
         return manifests.deployment(spec, self._settings)
 
+    def _queued(self, spec: JobSpec) -> JobSpec:
+        """With the queue that it will wait in. Raises what `Engines.queue_of` does."""
+        if self._engines is None:
+            raise RuntimeUnavailable("The Kubernetes runtime has not been started.")
+        return replace(spec, queue=self._engines.queue_of(spec))
+
     async def apply(self, spec: JobSpec | ServerSpec) -> None:
-        await (self._apply_job(spec) if isinstance(spec, JobSpec) else self._apply_server(spec))
+        await (self._apply_job(self._queued(spec)) if isinstance(spec, JobSpec) else self._apply_server(spec))
 
     async def _apply_job(self, spec: JobSpec) -> None:
         """Creating never overwrites, so two gateways make one Job; what exists already is adopted or left alone."""
@@ -175,6 +195,11 @@ class KubernetesRuntime:
         found = {name: self._cluster.server(name) for name in names}
         return {name: seen for name, seen in found.items() if seen is not None}
 
+    async def note_run(self, name: str, run_id: str) -> None:
+        path = self._api.path("batch/v1", "jobs", name)
+        with contextlib.suppress(Absent):
+            self._cluster.jobs.put(await self._api.merge(path, {"metadata": {"annotations": {RUN_ID: run_id}}}))
+
     async def stop(self, name: str) -> None:
         job = self._cluster.jobs.known.get(name)
         if job is None:
@@ -200,11 +225,9 @@ class KubernetesRuntime:
         return self._tender
 
     async def delete(self, name: str) -> None:
-        """The pods of earlier runs first: nothing owns them. Then what owns the rest, which stays until it is gone."""
-        cluster = self._cluster
-        job = cluster.jobs.known.get(name)
-        for pod in cluster.pods_of(name):
-            if name not in cluster.servers.known and not pod.deleting and (job is None or pod.run != job.run):
+        """The pods that nothing owns first. Then what owns the rest, which stays until it is gone."""
+        for pod in self._cluster.pods_of(name):
+            if not pod.owned and not pod.deleting:
                 await self._api.delete(self._api.path("", "pods", pod.name))
         await self._api.delete(self._api.path("batch/v1", "jobs", name))
         await self._api.delete(self._api.path("apps/v1", "deployments", name))

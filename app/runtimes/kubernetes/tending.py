@@ -1,5 +1,6 @@
 """Tending: what the cluster does not do by itself. Jobs that were told to stop are brought to their end with all that
-they wrote, jobs that cannot start end in time, and servers that are not ready are asked why.
+they wrote, jobs that cannot start, run too long or lost their node end in time, what an earlier run left behind is
+given to the Job that follows it, and servers that are not ready are asked why.
 
 How a job is stopped: its pod gets a deadline of one second. So the node ends the container with its full grace, and
 the pod stays, with its log and its termination message; deleting the pod, or parallelism 0, would take both with it.
@@ -24,6 +25,7 @@ from app.runtimes.kubernetes.jobs import must_end
 from app.runtimes.kubernetes.manifests import STOP
 from app.runtimes.kubernetes.reach import Reach
 from app.runtimes.kubernetes.records import JobRecord, PodRecord, Stop
+from app.runtimes.kubernetes.settings import KubernetesSettings
 from app.runtimes.kubernetes.termination import clean
 
 _BREATH = 0.05  # seconds in which changes gather
@@ -34,10 +36,10 @@ class Tender:
     """Level-triggered and repeatable: several gateways may tend the same tasks."""
 
     def __init__(
-        self, client: Client, cluster: Cluster, reach: Reach, period: float, changed: Callable[[], None]
+        self, client: Client, cluster: Cluster, reach: Reach, settings: KubernetesSettings, changed: Callable[[], None]
     ) -> None:
-        self._client, self._cluster, self._reach = client, cluster, reach
-        self._period, self._changed = period, changed
+        self._client, self._cluster, self._reach, self._changed = client, cluster, reach, changed
+        self._period, self._node_patience = settings.period, settings.node_patience
         self.nudge = Nudge()
 
     async def run(self) -> None:
@@ -54,12 +56,13 @@ class Tender:
         if not self._cluster.is_known:  # a job whose pod is not seen yet would be taken for one that never began
             return
         await asyncio.gather(self._pave(), *(self._ask(pod) for pod in self._unready()))
-        for job in [job for job in self._cluster.jobs.known.values() if not job.over]:
-            try:
+        try:
+            for job in [job for job in self._cluster.jobs.known.values() if not job.over]:
                 await self.tend(job)
-            except RuntimeUnavailable as outage:
-                log.warning("tending_postponed", job=job.name, cause=str(outage))
-                return
+            for pod, job in self._left_behind():
+                await self._adopt(pod, job)
+        except RuntimeUnavailable as outage:
+            log.warning("tending_postponed", cause=str(outage))
 
     async def tend(self, job: JobRecord) -> None:
         """One step nearer to its end, for a job that shall end."""
@@ -67,7 +70,7 @@ class Tender:
         if job.deleting or seen is None or seen.state is ProcessState.EXITED:
             return
         pods = self._cluster.pods_of(job.name)
-        if stop := must_end(job, pods, seen, datetime.now(UTC)):
+        if stop := must_end(job, pods, seen, datetime.now(UTC), self._node_patience):
             job = await self.tell(job.name, stop) or job
         if job.stop is not None:
             with contextlib.suppress(Absent):
@@ -101,6 +104,21 @@ class Tender:
             return
         if any(made):
             self._changed()
+
+    def _left_behind(self) -> list[tuple[PodRecord, JobRecord]]:
+        """Pods of earlier runs, which a Job of the same name has followed."""
+        jobs = self._cluster.jobs.known
+        orphans = [pod for pod in self._cluster.pods.known.values() if not pod.owned and not pod.deleting]
+        pairs = [(pod, jobs[pod.task]) for pod in orphans if pod.task in jobs]
+        return [(pod, job) for pod, job in pairs if pod.uid == job.uid and pod.run < job.run and not job.deleting]
+
+    async def _adopt(self, pod: PodRecord, job: JobRecord) -> None:
+        """Let the Job own it, so that whoever deletes the Job, by hand too, leaves nothing. It is no controller of it:
+        the pod counts for no completion."""
+        owner = {"apiVersion": "batch/v1", "kind": "Job", "name": job.name, "uid": job.object_uid}
+        path = self._client.path("", "pods", pod.name)
+        with contextlib.suppress(Absent):
+            self._cluster.pods.put(await self._client.merge(path, {"metadata": {"ownerReferences": [owner]}}))
 
     def _unready(self) -> list[PodRecord]:
         pods = self._cluster.pods.known

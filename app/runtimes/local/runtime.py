@@ -11,7 +11,7 @@ from pathlib import Path
 
 import structlog
 
-from app.core.errors import FrameworkMissing, LogNotFound, NeverFits, RuntimeUnavailable
+from app.core.errors import FrameworkMissing, LogNotFound, NeverFits, QueueUnavailable, RuntimeUnavailable
 from app.core.specs import JobSpec, ServerSpec
 from app.runtimes.base import JobObservation, LogChunk, ProcessState, RuntimeCapabilities, ServerObservation
 from app.runtimes.local import logs
@@ -123,6 +123,8 @@ class LocalRuntime:
         return RuntimeCapabilities("local", len(self._gpus), ISOLATION_GAPS, details)
 
     def admit(self, spec: JobSpec | ServerSpec) -> None:
+        if isinstance(spec, JobSpec) and spec.queue:
+            raise QueueUnavailable(spec.queue, "The local runtime starts jobs in the order in which they came.")
         asked = spec.resources.gpus
         if asked > len(self._gpus):
             raise NeverFits("GPU", str(asked), str(len(self._gpus)))
@@ -161,6 +163,10 @@ class LocalRuntime:
     async def apply(self, spec: JobSpec | ServerSpec) -> None:
         async with self._wish():
             await asyncio.to_thread(self._wishes.apply, spec)
+
+    async def note_run(self, name: str, run_id: str) -> None:
+        async with _disk():
+            await asyncio.to_thread(self._wishes.note_run, name, run_id)
 
     async def stop(self, name: str) -> None:
         async with self._wish():

@@ -1,0 +1,31 @@
+"""Deployments."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from app.runtimes.kubernetes.manifests import UID, Manifest
+from app.runtimes.kubernetes.records.fields import head, is_deleting, notes_of
+
+
+@dataclass(frozen=True, slots=True)
+class ServerRecord:
+    name: str
+    version: int
+    object_uid: str
+    uid: str
+    wanted: int
+    deleting: bool
+    trouble: str  # why pods cannot be made: a quota, say
+
+
+def server_record(found: Manifest, old: ServerRecord | None) -> ServerRecord:
+    conditions = found.get("status", {}).get("conditions") or []
+    failures = (one for one in conditions if one["type"] == "ReplicaFailure" and one["status"] == "True")
+    return ServerRecord(
+        *head(found),
+        uid=notes_of(found).get(UID, ""),
+        wanted=found["spec"].get("replicas", 1),
+        deleting=is_deleting(found),
+        trouble=next((one.get("message", "") for one in failures), ""),
+    )

@@ -1,0 +1,38 @@
+"""What is around jobs and servers: nodes, and what the cluster complains of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from app.runtimes.kubernetes.manifests import GPU, Manifest
+from app.runtimes.kubernetes.records.fields import cpu_of, head, memory_of
+
+
+@dataclass(frozen=True, slots=True)
+class NodeRecord:
+    name: str
+    version: int
+    gpus: int
+    cpu: int  # thousandths of a core that pods may ask for
+    memory: int  # bytes
+
+
+@dataclass(frozen=True, slots=True)
+class EventRecord:
+    """The last thing that the cluster complained of about one object."""
+
+    name: str
+    version: int
+    about: str
+    message: str
+
+
+def node_record(found: Manifest, old: NodeRecord | None) -> NodeRecord:
+    name, version, _ = head(found)
+    amounts = found.get("status", {}).get("allocatable", {})
+    return NodeRecord(name, version, int(amounts.get(GPU, 0)), cpu_of(amounts), memory_of(amounts))
+
+
+def event_record(found: Manifest, old: EventRecord | None) -> EventRecord:
+    name, version, _ = head(found)
+    return EventRecord(name, version, found["involvedObject"]["uid"], found.get("message", ""))
