@@ -133,6 +133,7 @@ class EventRecord:
 
     name: str
     version: int
+    task: str
     about: str
     message: str
 
@@ -214,7 +215,8 @@ def node_record(found: Manifest, old: NodeRecord | None) -> NodeRecord:
 
 def event_record(found: Manifest, old: EventRecord | None) -> EventRecord:
     name, version, _ = _head(found)
-    return EventRecord(name, version, found["involvedObject"]["uid"], found.get("message", ""))
+    about = found["involvedObject"]
+    return EventRecord(name, version, about.get("name", ""), about.get("uid", ""), found.get("message", ""))
 
 
 def _waiting(reason: str, message: str, old: PodRecord | None) -> tuple[str, str]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
@@ -30,6 +31,7 @@ from app.runtimes.kubernetes.termination import clean
 _ASK_TIMEOUT = aiohttp.ClientTimeout(total=2)
 _LARGEST_ANSWER = 1 << 16
 _BREATH = 0.05  # seconds in which changes gather
+_IN_ONE_GO = 500  # jobs, before others have the event loop
 log = structlog.get_logger(__name__)
 
 
@@ -43,16 +45,24 @@ class Tender:
     async def run(self) -> None:
         """Look at each change and each period, until cancelled."""
         async with aiohttp.ClientSession(timeout=_ASK_TIMEOUT, trust_env=False) as session:
+            looked_at_all = 0.0
             while True:
                 await self.nudge.wait(self._period)
-                await self._look(session)
+                if (
+                    not self._cluster.is_known
+                ):  # a job whose pod is not seen yet would be taken for one that never began
+                    continue
+                jobs = self._cluster.touched()
+                if time.monotonic() - looked_at_all >= self._period:
+                    jobs, looked_at_all = list(self._cluster.jobs.known.values()), time.monotonic()
+                await self._look(session, jobs)
                 await asyncio.sleep(_BREATH)
 
-    async def _look(self, session: aiohttp.ClientSession) -> None:
-        if not self._cluster.is_known:  # a job whose pod is not seen yet would be taken for one that never began
-            return
+    async def _look(self, session: aiohttp.ClientSession, jobs: Iterable[JobRecord]) -> None:
         await asyncio.gather(*(self._ask(session, pod) for pod in self._unready()))
-        for job in [job for job in self._cluster.jobs.known.values() if not job.over]:
+        for number, job in enumerate(job for job in jobs if not job.over):
+            if number % _IN_ONE_GO == 0:
+                await asyncio.sleep(0)
             try:
                 await self.tend(job)
             except RuntimeUnavailable as outage:
