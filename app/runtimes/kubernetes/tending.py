@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 
@@ -29,6 +30,7 @@ from app.runtimes.kubernetes.settings import KubernetesSettings
 from app.runtimes.kubernetes.termination import clean
 
 _BREATH = 0.05  # seconds in which changes gather
+_IN_ONE_GO = 500  # jobs, before others have the event loop
 log = structlog.get_logger(__name__)
 
 
@@ -43,21 +45,26 @@ class Tender:
         self.nudge = Nudge()
 
     async def run(self) -> None:
-        """Look at each change and each period, until cancelled."""
+        """Look at what changed at each change, and at all of it each period, until cancelled."""
+        looked_at_all = 0.0
         try:
             while True:
                 await self.nudge.wait(self._period)
-                await self._look()
+                if self._cluster.is_known:  # a job whose pod is not seen yet would be taken for one that never began
+                    jobs = self._cluster.touched()
+                    if time.monotonic() - looked_at_all >= self._period:
+                        jobs, looked_at_all = list(self._cluster.jobs.known.values()), time.monotonic()
+                    await self._look(jobs)
                 await asyncio.sleep(_BREATH)
         finally:
             await self._reach.close()
 
-    async def _look(self) -> None:
-        if not self._cluster.is_known:  # a job whose pod is not seen yet would be taken for one that never began
-            return
+    async def _look(self, jobs: Iterable[JobRecord]) -> None:
         await asyncio.gather(self._pave(), *(self._ask(pod) for pod in self._unready()))
         try:
-            for job in [job for job in self._cluster.jobs.known.values() if not job.over]:
+            for number, job in enumerate(job for job in jobs if not job.over):
+                if number % _IN_ONE_GO == 0:
+                    await asyncio.sleep(0)
                 await self.tend(job)
             for pod, job in self._left_behind():
                 await self._adopt(pod, job)

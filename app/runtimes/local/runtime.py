@@ -60,6 +60,7 @@ class LocalRuntime:
         self._on_change = on_change
         self._kubelet: Kubelet | None = None
         self._task: asyncio.Task[None] | None = None
+        self._turn = asyncio.Lock()
 
     async def start(self, *, halting: bool = False) -> None:
         """Take up what is on the disk; returns when what runs has been looked at. Raises RuntimeUnavailable.
@@ -178,7 +179,8 @@ class LocalRuntime:
 
     @asynccontextmanager
     async def _wish(self) -> AsyncIterator[None]:
-        async with _disk():
+        """One at a time and in turn, so that who was first to ask is first to get a GPU."""
+        async with self._turn, _disk():
             yield
         if self._kubelet:
             self._kubelet.call()

@@ -16,6 +16,10 @@ class NodeRecord:
     cpu: int  # thousandths of a core that pods may ask for
     memory: int  # bytes
 
+    @property
+    def offers(self) -> tuple[int, int, int]:
+        return self.gpus, self.cpu, self.memory
+
 
 @dataclass(frozen=True, slots=True)
 class EventRecord:
@@ -23,6 +27,7 @@ class EventRecord:
 
     name: str
     version: int
+    task: str
     about: str
     message: str
 
@@ -35,4 +40,5 @@ def node_record(found: Manifest, old: NodeRecord | None) -> NodeRecord:
 
 def event_record(found: Manifest, old: EventRecord | None) -> EventRecord:
     name, version, _ = head(found)
-    return EventRecord(name, version, found["involvedObject"]["uid"], found.get("message", ""))
+    about = found["involvedObject"]
+    return EventRecord(name, version, about.get("name", ""), about.get("uid", ""), found.get("message", ""))
