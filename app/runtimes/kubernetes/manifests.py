@@ -69,21 +69,22 @@ def deployment(spec: ServerSpec, settings: KubernetesSettings) -> Manifest:
         **_probes(spec),
     }
     pod["containers"] = [_container(spec, settings) | serving]
-    template = {"metadata": _metadata(spec, "server", {HEALTH_PATH: spec.health_path}), "spec": pod}
+    notes = {HEALTH_PATH: spec.health_path, DIGEST: spec.digest}
+    template = {"metadata": _metadata(spec, "server", notes), "spec": pod}
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
         "metadata": {
             "name": spec.name,
             "namespace": settings.namespace,
-            **_metadata(spec, "server", {DIGEST: _digest(template)}),
+            **_metadata(spec, "server", {DIGEST: spec.digest}),
         },
         "spec": {
             "replicas": spec.replicas,
             "revisionHistoryLimit": 2,
             "progressDeadlineSeconds": max(60, math.ceil(spec.start_deadline.total_seconds())),
             "selector": {"matchLabels": {INSTANCE: spec.name, **MANAGED}},
-            "strategy": {"type": "RollingUpdate", "rollingUpdate": _rollout(spec.resources)},
+            "strategy": rolling(in_place=spec.resources.gpus > 0),
             "template": template,
         },
     }
@@ -93,6 +94,28 @@ def scale(spec: ServerSpec, uid: str) -> Manifest:
     """What server-side apply needs to change the replica count; the object's `uid` lets it touch no other life."""
     metadata = {"name": spec.name, "uid": uid}
     return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": {"replicas": spec.replicas}}
+
+
+def rolling(*, in_place: bool) -> Manifest:
+    """A new pod first; but one that waits for the GPU of an old one would wait for ever, so there the old one goes."""
+    pods = {"maxSurge": 0, "maxUnavailable": 1} if in_place else {"maxSurge": 1, "maxUnavailable": 0}
+    return {"type": "RollingUpdate", "rollingUpdate": pods}
+
+
+def rollout(spec: ServerSpec, settings: KubernetesSettings, uid: str, *, in_place: bool) -> Manifest:
+    """A strategic merge patch that makes the Deployment with this `uid` roll out `spec`.
+
+    The template is replaced whole. Server-side apply would leave behind what the new one lacks, such as a variable:
+    the fields of an object that was created count as owned by the creation too.
+    """
+    wanted = deployment(spec, settings)
+    template = {"$patch": "replace", **wanted["spec"].pop("template")}
+    del wanted["spec"]["selector"]  # it cannot change
+    metadata = {"uid": uid, "annotations": {DIGEST: spec.digest}}
+    return {
+        "metadata": metadata,
+        "spec": {**wanted["spec"], "strategy": rolling(in_place=in_place), "template": template},
+    }
 
 
 def _metadata(spec: JobSpec | ServerSpec, component: str, more: Mapping[str, str]) -> Manifest:
@@ -169,12 +192,6 @@ def _placed(value: str) -> str:
 def _quantities(resources: Resources) -> dict[str, str]:
     found = {"cpu": f"{resources.cpu_millis}m", "memory": str(resources.memory_bytes)}
     return found | ({GPU: str(resources.gpus)} if resources.gpus else {})
-
-
-def _rollout(resources: Resources) -> Manifest:
-    """A new pod first; but one that waits for the GPU of the old one would wait for ever, so there the old one goes."""
-    first = {"maxSurge": 0, "maxUnavailable": 1} if resources.gpus else {"maxSurge": 1, "maxUnavailable": 0}
-    return dict(first)
 
 
 def _probes(spec: ServerSpec) -> Manifest:

@@ -34,6 +34,10 @@ class Gpus(NamedTuple):
     total: int | None
     used: int
 
+    def has(self, asked: int) -> bool:
+        """Whether so many are free now; what may not be seen is taken for free, as the scheduler will tell."""
+        return not asked or self.total is None or self.total - self.used >= asked
+
     def words(self, asked: int) -> str:
         if not asked or self.total is None:
             return ""

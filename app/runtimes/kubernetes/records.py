@@ -9,6 +9,7 @@ from typing import Any
 
 from app.runtimes.kubernetes.manifests import (
     CONTAINER,
+    DIGEST,
     GPU,
     HEALTH_PATH,
     INSTANCE,
@@ -61,6 +62,9 @@ class ServerRecord:
     uid: str
     wanted: int
     deleting: bool
+    digest: str  # of the spec that its template was made from
+    gpus: int
+    in_place: bool  # how it rolls out: an old pod goes before a new one comes
     trouble: str  # why pods cannot be made: a quota, say
 
 
@@ -104,6 +108,7 @@ class PodRecord:
     started: datetime | None
     restarts: int
     failed_pulls: int
+    digest: str
 
     @property
     def has_begun(self) -> bool:
@@ -156,12 +161,16 @@ def job_record(found: Manifest, old: JobRecord | None) -> JobRecord:
 
 def server_record(found: Manifest, old: ServerRecord | None) -> ServerRecord:
     conditions = found.get("status", {}).get("conditions") or []
+    template = found["spec"]["template"]
     failures = (one for one in conditions if one["type"] == "ReplicaFailure" and one["status"] == "True")
     return ServerRecord(
         *_head(found),
         uid=_annotations(found).get(UID, ""),
         wanted=found["spec"].get("replicas", 1),
         deleting=_deleting(found),
+        digest=_annotations(template).get(DIGEST, ""),
+        gpus=_gpus(template["spec"]),
+        in_place=(found["spec"].get("strategy", {}).get("rollingUpdate") or {}).get("maxSurge") == 0,
         trouble=next((one.get("message", "") for one in failures), ""),
     )
 
@@ -193,7 +202,7 @@ def pod_record(found: Manifest, old: PodRecord | None) -> PodRecord:
         node=spec.get("nodeName", ""),
         ip=status.get("podIP", ""),
         ready=conditions.get("Ready", {}).get("status") == "True",
-        gpus=int(spec["containers"][0].get("resources", {}).get("limits", {}).get(GPU, 0)),
+        gpus=_gpus(spec),
         grace=int(spec.get("terminationGracePeriodSeconds", 30)),
         bounded="activeDeadlineSeconds" in spec,
         health_path=notes.get(HEALTH_PATH, ""),
@@ -204,6 +213,7 @@ def pod_record(found: Manifest, old: PodRecord | None) -> PodRecord:
         started=max(begun, default=None),
         restarts=container.get("restartCount", 0),
         failed_pulls=_failed_pulls(waiting.get("reason", ""), old),
+        digest=notes.get(DIGEST, ""),
     )
 
 
@@ -236,7 +246,11 @@ def _head(found: Manifest) -> tuple[str, int, str]:
 
 
 def _annotations(found: Manifest) -> dict[str, str]:
-    return found["metadata"].get("annotations") or {}
+    return found.get("metadata", {}).get("annotations") or {}
+
+
+def _gpus(pod: Manifest) -> int:
+    return int(pod["containers"][0].get("resources", {}).get("limits", {}).get(GPU, 0))
 
 
 def _deleting(found: Manifest) -> bool:

@@ -20,11 +20,12 @@ import structlog
 from app.core.errors import RuntimeUnavailable
 from app.core.nudge import Nudge
 from app.runtimes.base import ProcessState
-from app.runtimes.kubernetes.client import Absent, Client
+from app.runtimes.kubernetes.client import Absent, Client, Taken
 from app.runtimes.kubernetes.cluster import Cluster
 from app.runtimes.kubernetes.jobs import must_end
-from app.runtimes.kubernetes.manifests import PORT, STOP
+from app.runtimes.kubernetes.manifests import PORT, STOP, rolling
 from app.runtimes.kubernetes.records import JobRecord, PodRecord, Stop
+from app.runtimes.kubernetes.servers import must_make_room
 from app.runtimes.kubernetes.termination import clean
 
 _ASK_TIMEOUT = aiohttp.ClientTimeout(total=2)
@@ -52,6 +53,7 @@ class Tender:
         if not self._cluster.is_known:  # a job whose pod is not seen yet would be taken for one that never began
             return
         await asyncio.gather(*(self._ask(session, pod) for pod in self._unready()))
+        await self._make_room()
         for job in [job for job in self._cluster.jobs.known.values() if not job.over]:
             try:
                 await self.tend(job)
@@ -89,6 +91,15 @@ class Tender:
             if not pod.bounded and not pod.is_over and not pod.deleting:
                 path = self._client.path("", "pods", pod.name)
                 self._cluster.pods.put(await self._client.merge(path, {"spec": {"activeDeadlineSeconds": 1}}))
+
+    async def _make_room(self) -> None:
+        """A rollout that waits for the GPU of an old pod goes on in the place of that pod."""
+        for server in list(self._cluster.servers.known.values()):
+            if must_make_room(server, self._cluster.pods_of(server.name)):
+                path = self._client.path("apps/v1", "deployments", server.name)
+                patch = {"metadata": {"uid": server.object_uid}, "spec": {"strategy": rolling(in_place=True)}}
+                with contextlib.suppress(Absent, Taken, RuntimeUnavailable):  # then at the next look
+                    self._cluster.servers.put(await self._client.amend(path, patch))
 
     def _unready(self) -> list[PodRecord]:
         pods = self._cluster.pods.known
