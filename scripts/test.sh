@@ -2,8 +2,11 @@
 # Everything that must hold: format, lint, types, import contracts, and all tests.
 #
 #   scripts/test.sh              everything
+#   scripts/test.sh cluster      only what needs a Kubernetes, on the one that KUBECONFIG names
 #   scripts/test.sh PYTEST-ARGS  only pytest, with these arguments (a path, -k NAME, --update-golden)
 #
+# With KUBECONFIG, everything includes the tests on that cluster; without it they are skipped, each with a sentence.
+# They make namespaces named modelyard-..., and want images and GPUs that .ci/run shows how to bring.
 # Installs what it needs into a cache outside the checkout (MODELYARD_CACHE, default ~/.cache/modelyard).
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -16,6 +19,11 @@ fi
 scripts/venv.sh "$venv" gateway trainer inference torch mlflow modelyard dev
 export PATH="$venv/bin:$PATH" PYTHONDONTWRITEBYTECODE=1 HF_HUB_OFFLINE=1 MLFLOW_DISABLE_TELEMETRY=true
 
+if [ "${1:-}" = cluster ]; then
+    [ -r "${KUBECONFIG:-}" ] || { echo "KUBECONFIG names no file: say which cluster the tests may use." >&2; exit 2; }
+    shift
+    exec python -m pytest tests/cluster tests/contracts -k "kubernetes or cluster" --durations 15 "$@"
+fi
 if [ $# -gt 0 ]; then exec python -m pytest "$@"; fi
 
 step() { echo "== $1"; shift; "$@"; }

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from app.core.addresses import Address
 from app.core.tasks import Desired
 from app.runtimes.base import ProcessState, Runtime
 from app.store.deployments import DeploymentStore
 
-Addresses = tuple[tuple[str, int], ...]
+Addresses = tuple[Address, ...]
 
 
 class RouteController:

@@ -66,6 +66,9 @@ class KubernetesRuntimeSettings(Slice):
     secret: str = "modelyard-task-secrets"  # noqa: S105 - a name
     work_claim: str = Field("", description="a ReadWriteMany claim, so that interrupted jobs go on where they were")
     gpus: int | None = Field(None, ge=0)
+    reach: Literal["pod", "service", "apiserver"] = Field(
+        "pod", description="how predictions go to pods; apiserver serves a gateway outside the cluster"
+    )
 
 
 class PredictSettings(Slice):

@@ -51,7 +51,7 @@ class PredictProxy:
             await self._app(scope, receive, send)
             return
         began = monotonic()
-        exchange = Exchange(route, scope["headers"], receive, send, self._connect_timeout)
+        exchange = Exchange(route, scope, receive, send, self._connect_timeout)
         self._watch.begin(exchange)
         failure = None
         try:

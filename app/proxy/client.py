@@ -7,6 +7,7 @@ from typing import cast
 
 import httptools
 
+from app.core.addresses import Address
 from app.proxy.headers import ANSWER_STOPS, PLAIN_CONNECTION, Header, end_to_end
 
 HELD = 64 << 10  # bytes of an answer that are held, so that it goes out whole; longer ones stream with flow control
@@ -223,8 +224,11 @@ class Connection(asyncio.Protocol):
             self._chunked = self._nominates = False
 
 
-async def connect(host: str, port: int, timeout: float) -> Connection:
+async def connect(address: Address, timeout: float) -> Connection:
     """A new connection. Raises OSError (TimeoutError is one) if there is none within `timeout` seconds."""
+    tls = address.via.tls if address.via else None
     async with asyncio.timeout(timeout):
-        _, connection = await asyncio.get_running_loop().create_connection(Connection, host, port)
+        _, connection = await asyncio.get_running_loop().create_connection(
+            Connection, address.host, address.port, ssl=tls
+        )
     return connection

@@ -6,14 +6,16 @@ from collections.abc import Awaitable, Callable
 from time import monotonic
 
 from app.proxy.client import Connection, ConnectionStale, ReplicaLost
-from app.proxy.headers import Header, request_head
+from app.proxy.headers import request_head
 from app.proxy.routes import Replica, Route
+from app.proxy.server import WHOLE_ANSWER, WholeAnswer
 from app.proxy.watch import Message, Receive, Watched
 
 Send = Callable[[Message], Awaitable[None]]
 
 WHOLE = 256 << 10  # bytes of a body that are gathered before anything is sent; larger ones stream
 _BODILESS = (204, 304)
+_NONE: dict[str, WholeAnswer] = {}
 
 
 class ClientLeft(Exception):  # noqa: N818
@@ -37,14 +39,13 @@ class Exchange(Watched):
     _fresh_only = False
     _unreachable: tuple[Replica, ...] = ()
 
-    def __init__(
-        self, route: Route, headers: list[Header], receive: Receive, send: Send, connect_timeout: float
-    ) -> None:
+    def __init__(self, route: Route, scope: Message, receive: Receive, send: Send, connect_timeout: float) -> None:
         super().__init__(receive)
         self._route = route
         self._send = send
+        self._whole: WholeAnswer | None = scope.get("extensions", _NONE).get(WHOLE_ANSWER)
         self._connect_timeout = connect_timeout
-        self._lines, self._length, self.request_id = request_head(headers)
+        self._lines, self._length, self.request_id = request_head(scope["headers"])
 
     async def run(self) -> None:
         """Ask a replica and answer the client. Raises `ReplicaLost`, `AnswerInvalid` or `ClientLeft`."""
@@ -134,6 +135,9 @@ class Exchange(Watched):
         if status not in _BODILESS and (length := connection.length if more else len(body)) is not None:
             headers.append((b"content-length", b"%d" % length))
         self.answered = True
+        if not more and self._whole is not None and self._whole(status, headers, body):
+            self.status = status
+            return
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
         await self._send({"type": "http.response.body", "body": body, "more_body": more})
         if more:

@@ -6,10 +6,9 @@ from collections import deque
 from collections.abc import Collection, Mapping
 from time import monotonic
 
+from app.core.addresses import Address
 from app.proxy.client import Connection, connect
 from app.proxy.metrics import Meter, Metrics
-
-Address = tuple[str, int]
 
 PATHS = ("/api/v1/inference/{}/predict", "/inference/{}/predict")
 IDLE_SECONDS = 4.0  # servers commonly close an idle connection after 5 s (uvicorn does): be first
@@ -25,12 +24,10 @@ class Replica:
         self.busy = 0
         self._idle: deque[Connection] = deque()
         self._retired = False
-        host, port = address
-        name = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        self.request_line = f"POST /predict HTTP/1.1\r\nhost: {name}\r\n".encode()
+        self.request_line = _request_line(address)
 
     def __str__(self) -> str:
-        return "{}:{}".format(*self.address)
+        return str(self.address)
 
     def idle_connection(self) -> Connection | None:
         """The kept-alive connection used last, if any; to be given back with `release`."""
@@ -46,7 +43,7 @@ class Replica:
         """A fresh connection, to be given back with `release`. Raises OSError if there is none in `timeout` seconds."""
         self.busy += 1
         try:
-            return await connect(*self.address, timeout)
+            return await connect(self.address, timeout)
         except BaseException:
             self.busy -= 1
             raise
@@ -67,6 +64,16 @@ class Replica:
         self._retired = True
         while self._idle:
             self._idle.pop().close()
+
+
+def _request_line(address: Address) -> bytes:
+    """The request line, and the headers that are the same for every request to this replica."""
+    host, port, via = address
+    name = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    line = f"POST {via.prefix if via else ''}/predict HTTP/1.1\r\nhost: {name}\r\n"
+    if via and via.authorization:
+        line += f"authorization: {via.authorization}\r\n"
+    return line.encode("latin-1")
 
 
 class Route:

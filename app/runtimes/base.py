@@ -14,6 +14,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
+from app.core.addresses import Address
 from app.core.conditions import Termination
 from app.core.specs import JobSpec, ServerSpec
 
@@ -45,7 +46,7 @@ class JobObservation:
 
 @dataclass(frozen=True, slots=True)
 class ReplicaObservation:
-    """One process of a server. `address` is (host, port), known once it listens.
+    """One process of a server. `address` is known once it listens.
 
     `digest` is that of the spec it was made from: during a rollout old and new ones are told apart by it.
     """
@@ -54,7 +55,7 @@ class ReplicaObservation:
     state: ProcessState
     reason: str = ""
     message: str = ""
-    address: tuple[str, int] | None = None
+    address: Address | None = None
     restarts: int = 0
     last_termination: Termination | None = None
     digest: str = ""

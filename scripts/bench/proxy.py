@@ -76,7 +76,8 @@ def hops(app: str) -> Iterator[list[Hop]]:
 
 def uvicorn(app: str, port: int) -> list[str]:
     """How the gateway serves itself, see app/__main__.py."""
-    flags = "--loop uvloop --http app.proxy.server:HttpProtocol --no-access-log --no-server-header --log-level warning"
+    flags = "--loop uvloop --http app.proxy.server:HttpProtocol --no-access-log --no-server-header --no-proxy-headers"
+    flags += " --log-level warning"
     return [sys.executable, "-m", "uvicorn", app, *flags.split(), "--host", "127.0.0.1", "--port", str(port)]
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from app.core.addresses import Address
 from app.core.settings import PredictSettings
 from app.proxy.asgi import PredictProxy
 from app.proxy.metrics import Metrics
@@ -21,5 +22,5 @@ async def nothing_here(scope: Any, receive: Any, send: Any) -> None:
 
 
 routes = RouteTable(Metrics())
-routes.update({"bench": [("127.0.0.1", int(os.environ["BENCH_UPSTREAM"]))]})
+routes.update({"bench": [Address("127.0.0.1", int(os.environ["BENCH_UPSTREAM"]))]})
 app = PredictProxy(nothing_here, routes, PredictSettings())

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import count
 
+from app.core.addresses import Address
 from app.core.conditions import Termination, TerminationReason
 from app.core.errors import FrameworkMissing, LogNotFound, NeverFits, RuntimeUnavailable
 from app.core.specs import JobSpec, ServerSpec
@@ -37,7 +38,7 @@ class FakeProcess:
     message: str = ""
     starts: int = 0
     started_at: datetime | None = None
-    address: tuple[str, int] | None = None
+    address: Address | None = None
     termination: Termination | None = None
     log: bytearray = field(default_factory=bytearray)
     written: list[tuple[datetime, int]] = field(default_factory=list)  # when, and how long the log was before
@@ -260,7 +261,7 @@ class FakeRuntime:
         process.started_at = self.clock()
         self.launched.append(process.name if isinstance(task.spec, JobSpec) else f"{process.name}-{process.index}")
         if isinstance(task.spec, ServerSpec):
-            process.address = ("127.0.0.1", next(self._ports))
+            process.address = Address("127.0.0.1", next(self._ports))
         self._change(process, ProcessState.RUNNING if isinstance(task.spec, JobSpec) else ProcessState.STARTING)
         self.started(process)
 

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import re
+import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Self
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import aiohttp
 import orjson
@@ -126,6 +127,32 @@ class Client:
                 return content
             await asyncio.sleep(pause)
         raise RuntimeUnavailable(f"The node of the pod {pod} cannot read its log.")
+
+    @property
+    def endpoint(self) -> tuple[str, int, ssl.SSLContext | None]:
+        """Where the API listens, and the TLS that proves who we are if a certificate does; None: plain HTTP."""
+        url = urlsplit(self._api.configuration.host)
+        secure = url.scheme == "https"
+        tls = self._api.rest_client.ssl_context if secure else None
+        return url.hostname or "localhost", url.port or (443 if secure else 80), tls
+
+    async def authorization(self) -> str:
+        """The header's value that proves who we are, if a token does, else empty. Tokens in a cluster change hourly."""
+        found = await self._api.configuration.auth_settings()
+        return str(found["BearerToken"]["value"]) if "BearerToken" in found else ""
+
+    async def ask(self, path: str, timeout: aiohttp.ClientTimeout) -> bytes:
+        """What a pod answers through the API, whatever its status; at most 64 KiB of it."""
+        prepared = await self._api.param_serialize("GET", path, auth_settings=["BearerToken"])
+        try:
+            answer = await self._api.call_api(*prepared[:3], _request_timeout=timeout)
+            try:
+                content: bytes = await answer.response.content.read(1 << 16)
+                return content
+            finally:
+                answer.response.release()
+        except (aiohttp.ClientError, OSError, TimeoutError, ApiException) as error:
+            raise RuntimeUnavailable(f"The cluster's API does not serve GET {path}: {error}") from error
 
     async def watch(self, path: str, query: Mapping[str, str], version: str, seconds: int) -> AsyncIterator[Manifest]:
         """Events after `version`, for at most so many seconds. Raises `Expired`."""

@@ -14,6 +14,7 @@ from app.runtimes.kubernetes import jobs, records, servers
 from app.runtimes.kubernetes.client import Client
 from app.runtimes.kubernetes.manifests import MANAGER
 from app.runtimes.kubernetes.places import Gpus
+from app.runtimes.kubernetes.reach import Reach
 from app.runtimes.kubernetes.records import PodRecord
 from app.runtimes.kubernetes.watch import Watch
 
@@ -24,8 +25,9 @@ _COMPLAINTS = {"fieldSelector": "involvedObject.kind=Job,reason=FailedCreate,typ
 class Cluster:
     """`changed` is called on the event loop after each change. Nothing here asks the API for one object."""
 
-    def __init__(self, client: Client, gpus: int | None, changed: Callable[[], None]) -> None:
+    def __init__(self, client: Client, gpus: int | None, reach: Reach, changed: Callable[[], None]) -> None:
         self._gpus = gpus
+        self._reach = reach
         self._changed = changed
         self._by_task: dict[str, list[PodRecord]] | None = None
         self._gpus_now: Gpus | None = None
@@ -101,4 +103,4 @@ class Cluster:
 
     def server(self, name: str) -> ServerObservation | None:
         server = self.servers.known.get(name)
-        return servers.observe(server, self.pods_of(name), self.health, self.gpus) if server else None
+        return servers.observe(server, self.pods_of(name), self.health, self.gpus, self._reach) if server else None

@@ -15,6 +15,7 @@ from app.runtimes.base import JobObservation, LogChunk, ProcessState, RuntimeCap
 from app.runtimes.kubernetes import logs, manifests, records, servers
 from app.runtimes.kubernetes.client import Absent, Client, Taken
 from app.runtimes.kubernetes.cluster import Cluster
+from app.runtimes.kubernetes.reach import reach
 from app.runtimes.kubernetes.records import JobRecord, PodRecord, ServerRecord, Stop
 from app.runtimes.kubernetes.settings import KubernetesSettings
 from app.runtimes.kubernetes.tending import Tender
@@ -48,8 +49,9 @@ class KubernetesRuntime:
         Raises `ConfigurationError` if there are no credentials.
         """
         self._client = await Client.connect(self._settings)
-        self._known = Cluster(self._client, self._settings.gpus, self._changed)
-        self._tender = Tender(self._client, self._known, self._settings.period)
+        way = reach(self._settings, self._client)
+        self._known = Cluster(self._client, self._settings.gpus, way, self._changed)
+        self._tender = Tender(self._client, self._known, way, self._settings.period, self._changed)
         loops = [*(watch.run() for watch in self._known.watches), self._tender.run()]
         self._tasks = [asyncio.create_task(loop) for loop in loops]
         for task in self._tasks:

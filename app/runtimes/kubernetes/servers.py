@@ -4,20 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from app.core.addresses import Address
 from app.core.conditions import Termination
 from app.runtimes.base import ProcessState, ReplicaObservation, ServerObservation
-from app.runtimes.kubernetes.manifests import PORT
 from app.runtimes.kubernetes.places import Gpus, Why, why_no_pod, why_waiting
+from app.runtimes.kubernetes.reach import Reach
 from app.runtimes.kubernetes.records import PodRecord, ServerRecord
 from app.runtimes.kubernetes.termination import of_container
 
 Health = Mapping[str, tuple[str, str]]  # by pod: what it says of itself while it is not ready
 
 
-def observe(server: ServerRecord, pods: Sequence[PodRecord], health: Health, gpus: Gpus) -> ServerObservation:
+def observe(
+    server: ServerRecord, pods: Sequence[PodRecord], health: Health, gpus: Gpus, reach: Reach
+) -> ServerObservation:
     """`pods` the oldest first: a replica's number is its place among them."""
     living = replicas(pods)
-    seen = [_replica(f"{server.name}-{index}", pod, health, gpus) for index, pod in enumerate(living)]
+    seen = [
+        _replica(f"{server.name}-{index}", pod, health, gpus, reach.address(server, pod) if pod.running_since else None)
+        for index, pod in enumerate(living)
+    ]
     wanted = 0 if server.deleting else server.wanted
     if server.trouble:
         why = why_no_pod(server.trouble)
@@ -41,7 +47,7 @@ def replicas(pods: Sequence[PodRecord]) -> list[PodRecord]:
     return [pod for pod in pods if not pod.is_final or pod.deleting]
 
 
-def _replica(name: str, pod: PodRecord, health: Health, gpus: Gpus) -> ReplicaObservation:
+def _replica(name: str, pod: PodRecord, health: Health, gpus: Gpus, address: Address | None) -> ReplicaObservation:
     why = _why(pod, health, gpus)
     end = pod.ended or pod.last_end
     return ReplicaObservation(
@@ -49,7 +55,7 @@ def _replica(name: str, pod: PodRecord, health: Health, gpus: Gpus) -> ReplicaOb
         why.state,
         why.reason,
         why.message,
-        address=(pod.ip, PORT) if pod.ip and pod.running_since else None,
+        address=address,
         restarts=pod.restarts,
         last_termination=of_container(end) if end else None,
         digest=pod.digest,

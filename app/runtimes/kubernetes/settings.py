@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,7 @@ class KubernetesSettings:
     pull_policy: str = "IfNotPresent"
     work_claim: str = ""
     gpus: int | None = None
+    reach: Literal["pod", "service", "apiserver"] = "pod"  # how predictions go to pods
     user: int = 10001  # that programs run as
     job_grace: int = 40
     server_grace: int = 75  # above the deadline of a prediction

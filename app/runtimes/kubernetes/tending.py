@@ -10,26 +10,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 
-import aiohttp
 import structlog
 
-from app.core.errors import RuntimeUnavailable
+from app.core.errors import InvalidRequest, RuntimeUnavailable
 from app.core.nudge import Nudge
 from app.runtimes.base import ProcessState
 from app.runtimes.kubernetes.client import Absent, Client, Taken
 from app.runtimes.kubernetes.cluster import Cluster
 from app.runtimes.kubernetes.jobs import must_end
-from app.runtimes.kubernetes.manifests import PORT, STOP, rolling
+from app.runtimes.kubernetes.manifests import STOP, rolling
+from app.runtimes.kubernetes.reach import Reach
 from app.runtimes.kubernetes.records import JobRecord, PodRecord, Stop
 from app.runtimes.kubernetes.servers import must_make_room
 from app.runtimes.kubernetes.termination import clean
 
-_ASK_TIMEOUT = aiohttp.ClientTimeout(total=2)
-_LARGEST_ANSWER = 1 << 16
 _BREATH = 0.05  # seconds in which changes gather
 log = structlog.get_logger(__name__)
 
@@ -37,22 +34,27 @@ log = structlog.get_logger(__name__)
 class Tender:
     """Level-triggered and repeatable: several gateways may tend the same tasks."""
 
-    def __init__(self, client: Client, cluster: Cluster, period: float) -> None:
-        self._client, self._cluster, self._period = client, cluster, period
+    def __init__(
+        self, client: Client, cluster: Cluster, reach: Reach, period: float, changed: Callable[[], None]
+    ) -> None:
+        self._client, self._cluster, self._reach = client, cluster, reach
+        self._period, self._changed = period, changed
         self.nudge = Nudge()
 
     async def run(self) -> None:
         """Look at each change and each period, until cancelled."""
-        async with aiohttp.ClientSession(timeout=_ASK_TIMEOUT, trust_env=False) as session:
+        try:
             while True:
                 await self.nudge.wait(self._period)
-                await self._look(session)
+                await self._look()
                 await asyncio.sleep(_BREATH)
+        finally:
+            await self._reach.close()
 
-    async def _look(self, session: aiohttp.ClientSession) -> None:
+    async def _look(self) -> None:
         if not self._cluster.is_known:  # a job whose pod is not seen yet would be taken for one that never began
             return
-        await asyncio.gather(*(self._ask(session, pod) for pod in self._unready()))
+        await asyncio.gather(self._pave(), *(self._ask(pod) for pod in self._unready()))
         await self._make_room()
         for job in [job for job in self._cluster.jobs.known.values() if not job.over]:
             try:
@@ -92,6 +94,16 @@ class Tender:
                 path = self._client.path("", "pods", pod.name)
                 self._cluster.pods.put(await self._client.merge(path, {"spec": {"activeDeadlineSeconds": 1}}))
 
+    async def _pave(self) -> None:
+        """See to it that servers can be reached."""
+        try:
+            made = [await self._reach.prepare(server) for server in list(self._cluster.servers.known.values())]
+        except (RuntimeUnavailable, InvalidRequest) as trouble:
+            log.warning("servers_out_of_reach", cause=str(trouble))
+            return
+        if any(made):
+            self._changed()
+
     async def _make_room(self) -> None:
         """A rollout that waits for the GPU of an old pod goes on in the place of that pod."""
         for server in list(self._cluster.servers.known.values()):
@@ -107,11 +119,10 @@ class Tender:
             del self._cluster.health[name]
         return [pod for pod in pods.values() if pod.health_path and pod.running_since and pod.ip and not pod.ready]
 
-    async def _ask(self, session: aiohttp.ClientSession, pod: PodRecord) -> None:
+    async def _ask(self, pod: PodRecord) -> None:
         """The cluster's probes keep the status and drop the words, so we ask for those."""
-        try:
-            async with session.get(f"http://{pod.ip}:{PORT}{pod.health_path}", allow_redirects=False) as answer:
-                said = json.loads(await answer.content.read(_LARGEST_ANSWER))
+        said = await self._reach.ask(pod)
+        if said is not None and "reason" in said and "message" in said:
             self._cluster.health[pod.name] = (clean(str(said["reason"]))[:64], clean(str(said["message"])))
-        except (aiohttp.ClientError, TimeoutError, OSError, ValueError, TypeError, KeyError):
+        else:
             self._cluster.health.pop(pod.name, None)

@@ -7,6 +7,7 @@ from dataclasses import asdict, fields, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from app.core.addresses import Address
 from app.core.conditions import Termination
 from app.core.specs import JobSpec, Program, Resources, ServerSpec
 from app.runtimes.base import JobObservation, ProcessState, ReplicaObservation, ServerObservation
@@ -72,7 +73,7 @@ def _replica(record: Record) -> ReplicaObservation:
         **{
             **record,
             "state": ProcessState(record["state"]),
-            "address": (address[0], address[1]) if address else None,
+            "address": Address(address[0], address[1]) if address else None,
             "last_termination": _termination(record["last_termination"]),
         }
     )

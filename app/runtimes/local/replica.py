@@ -6,6 +6,7 @@ import math
 import shutil
 import time
 
+from app.core.addresses import Address
 from app.core.conditions import Termination, TerminationReason
 from app.core.specs import ServerSpec
 from app.runtimes.base import ProcessState, ReplicaObservation
@@ -179,11 +180,15 @@ class Replica:
             state,
             reason,
             message,
-            address=self.attempt.address if self.attempt.alive else None,
+            address=self._address(),
             restarts=self.attempt.number - 1,
             last_termination=self._last,
             digest=self.digest,
         )
+
+    def _address(self) -> Address | None:
+        found = self.attempt.address if self.attempt.alive else None
+        return Address(*found) if found else None
 
 
 def keep_spec(slot: Slot, spec: ServerSpec) -> None:

@@ -14,6 +14,7 @@ import orjson
 import uvicorn
 from prometheus_client import CollectorRegistry
 
+from app.core.addresses import Address
 from app.core.settings import PredictSettings
 from app.proxy.asgi import PredictProxy
 from app.proxy.metrics import Metrics
@@ -59,7 +60,8 @@ class Gateway:
 
     def route(self, *upstreams: Upstream | tuple[str, int]) -> Route:
         """Let these be the replicas of the task `iris`."""
-        self.routes.update({"iris": [up.address if isinstance(up, Upstream) else up for up in upstreams]})
+        addresses = [up.address if isinstance(up, Upstream) else up for up in upstreams]
+        self.routes.update({"iris": [Address(*address) for address in addresses]})
         route = self.routes.get("iris")
         assert route is not None
         return route

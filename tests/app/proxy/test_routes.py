@@ -7,6 +7,7 @@ import contextlib
 
 from prometheus_client import CollectorRegistry, generate_latest
 
+from app.core.addresses import Address
 from app.proxy.metrics import Metrics
 from app.proxy.routes import IDLE_SECONDS, RouteTable
 from tests.app.proxy.gateway import gateway, until
@@ -143,7 +144,7 @@ async def test_labels_vanish_with_their_route_even_if_an_answer_comes_later() ->
 
 def test_an_update_is_idempotent_and_tells_the_whole_truth() -> None:
     routes = RouteTable(Metrics(CollectorRegistry()))
-    wanted = {"a": [("127.0.0.1", 1), ("127.0.0.1", 1), ("::1", 2)], "b": []}
+    wanted = {"a": [Address("127.0.0.1", 1), Address("127.0.0.1", 1), Address("::1", 2)], "b": []}
     routes.update(wanted)
     first = routes.get("a")
     assert first is not None
@@ -151,7 +152,7 @@ def test_an_update_is_idempotent_and_tells_the_whole_truth() -> None:
     routes.update(wanted)
     assert routes.get("a") is first
     assert first.replicas == replicas
-    assert [replica.address for replica in replicas] == [("127.0.0.1", 1), ("::1", 2)]
+    assert [replica.address for replica in replicas] == [Address("127.0.0.1", 1), Address("::1", 2)]
     assert b"host: [::1]:2\r\n" in replicas[1].request_line
     routes.update({"b": []})
     assert routes.get("a") is None

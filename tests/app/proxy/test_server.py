@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 
-from app.proxy.server import MANY, SMALL, Cork
+import uvicorn
+from uvicorn.server import ServerState
+
+from app.proxy.server import MANY, SMALL, WHOLE_ANSWER, Cork, HttpProtocol, WholeAnswer
 from tests.app.proxy.gateway import gateway, request_bytes
 from tests.app.proxy.upstreams import Upstream
 
@@ -27,6 +30,16 @@ class Recorder(asyncio.Transport):
 
     def is_closing(self) -> bool:
         return False
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return default
+
+    def resume_reading(self) -> None:
+        pass
+
+
+async def never(scope: Any, receive: Any, send: Any) -> None:
+    """An app that leaves the answering to its test."""
 
 
 def cork() -> tuple[Cork, Recorder]:
@@ -83,3 +96,43 @@ async def test_a_client_gets_head_and_body_in_one_packet() -> None:
         async with asyncio.timeout(10):
             assert (await reader.read(10_000)).endswith(b"\r\n\r\nbody")
         writer.close()
+
+
+async def test_a_client_that_wants_its_connection_closed_is_told_and_gets_it_closed() -> None:
+    async with Upstream() as upstream, gateway(upstream) as it:
+        reader, writer = await it.dial()
+        writer.write(request_bytes(b"body", b"Connection: close"))
+        async with asyncio.timeout(10):
+            answer = await reader.read()  # to its end
+        assert b"\r\nconnection: close\r\n" in answer
+        assert answer.endswith(b"\r\n\r\nbody")
+        writer.close()
+
+
+async def test_a_connection_is_kept_for_the_next_request() -> None:
+    async with Upstream() as upstream, gateway(upstream) as it:
+        reader, writer = await it.dial()
+        for body in (b"one", b"two", b"six"):
+            writer.write(request_bytes(body))
+            async with asyncio.timeout(10):
+                answer = await reader.readuntil(b"\r\n\r\n" + body)
+            assert b"connection: close" not in answer
+        writer.close()
+
+
+async def test_an_answer_goes_out_in_one_call_unless_the_client_reads_too_slowly() -> None:
+    config = uvicorn.Config(never, http=HttpProtocol, ws="none", log_config=None)
+    protocol = HttpProtocol(config, ServerState(), {}, asyncio.get_running_loop())
+    recorder = Recorder()
+    protocol.connection_made(recorder)
+    protocol.data_received(request_bytes(b"body"))
+    answer = cast(WholeAnswer, protocol.scope["extensions"][WHOLE_ANSWER])
+    protocol.pause_writing()
+    assert not answer(200, [(b"content-length", b"2")], b"ok")
+    assert recorder.done == []
+    protocol.resume_writing()
+    assert answer(200, [(b"content-length", b"2")], b"ok")
+    assert recorder.done == [b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"]
+    assert not answer(200, [(b"content-length", b"2")], b"ok"), "answered twice"
+    protocol.connection_lost(None)
+    await asyncio.gather(*protocol.tasks)

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
+from app.core.addresses import Address
+
 OK = b"HTTP/1.1 200 OK\r\n"
 
 
@@ -61,7 +63,7 @@ class Upstream:
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.address: tuple[str, int] = self._server.sockets[0].getsockname()
+        self.address = Address(*self._server.sockets[0].getsockname())
         return self
 
     async def __aexit__(

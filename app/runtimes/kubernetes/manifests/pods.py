@@ -1,0 +1,121 @@
+"""What every pod of ours is made of, whatever object makes it: purely."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+
+from app.core.specs import JobSpec, Placeholders, Program, Resources, ServerSpec
+from app.runtimes.kubernetes.manifests.names import (
+    CONTAINER,
+    GPU,
+    INSTANCE,
+    MANAGED,
+    MANAGER,
+    PORT,
+    TASK_ID,
+    UID,
+    Manifest,
+)
+from app.runtimes.kubernetes.settings import KubernetesSettings
+
+WORK, CACHE, TMP = "/modelyard/work", "/modelyard/cache", "/tmp"  # noqa: S108 - a volume of the pod's own
+_PLACES = {
+    Placeholders.WORK_DIR: WORK,
+    Placeholders.TERMINATION_LOG: "/dev/termination-log",
+    Placeholders.LISTEN: f"0.0.0.0:{PORT}",
+    Placeholders.MODEL_CACHE: CACHE,
+    Placeholders.ADDRESS_FILE: f"{TMP}/address",
+}
+_LABEL_VALUE = re.compile(r"([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?")
+_IMAGE_FROM_REQUEST = "modelyard/image-from-request"
+
+
+def metadata(spec: JobSpec | ServerSpec, component: str, more: Mapping[str, str]) -> Manifest:
+    fitting = {key: value for key, value in spec.labels.items() if _LABEL_VALUE.fullmatch(value)}
+    labels = {
+        "app.kubernetes.io/name": f"{MANAGER}-{component}",
+        INSTANCE: spec.name,
+        "app.kubernetes.io/component": component,
+        "app.kubernetes.io/part-of": MANAGER,
+        **MANAGED,
+        **fitting,
+    }
+    rest = {key: value for key, value in spec.labels.items() if key not in fitting}
+    return {"labels": labels, "annotations": {TASK_ID: spec.task_id, UID: spec.uid, **rest, **more}}
+
+
+def pod_spec(spec: JobSpec | ServerSpec, settings: KubernetesSettings) -> Manifest:
+    """What every pod has: nothing of the cluster's, and no more rights than a program needs."""
+    return {
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": settings.user,
+            "runAsGroup": settings.user,
+            "fsGroup": settings.user,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+    }
+
+
+def container(spec: JobSpec | ServerSpec, settings: KubernetesSettings) -> Manifest:
+    limits = _quantities(spec.resources)
+    return {
+        "name": CONTAINER,
+        "image": _image(spec, settings),
+        "imagePullPolicy": settings.pull_policy,
+        "command": ["python", "-m", spec.program.module],
+        "env": _environment(spec.program, settings),
+        "resources": {"requests": limits, "limits": limits},
+        "terminationMessagePath": _PLACES[Placeholders.TERMINATION_LOG],
+        "terminationMessagePolicy": "File",
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+    }
+
+
+def _image(spec: JobSpec | ServerSpec, settings: KubernetesSettings) -> str:
+    if not settings.registry or spec.labels.get(_IMAGE_FROM_REQUEST) == "true":
+        return spec.program.image
+    return f"{settings.registry}/{spec.program.image}"
+
+
+def _environment(program: Program, settings: KubernetesSettings) -> list[Manifest]:
+    plain = {"HOME": TMP, "PYTHONUNBUFFERED": "1", **program.environment}
+    given = [{"name": name, "value": _placed(value)} for name, value in sorted(plain.items())]
+    return given + [
+        {"name": name, "valueFrom": {"secretKeyRef": {"name": settings.secret, "key": name, "optional": True}}}
+        for name in program.secrets
+    ]
+
+
+def _placed(value: str) -> str:
+    """`value` with its placeholders filled in; the cluster shall expand nothing else in it."""
+    value = value.replace("$(", "$$(")
+    for placeholder, place in _PLACES.items():
+        value = value.replace(placeholder, place)
+    return value
+
+
+def _quantities(resources: Resources) -> dict[str, str]:
+    found = {"cpu": f"{resources.cpu_millis}m", "memory": str(resources.memory_bytes)}
+    return found | ({GPU: str(resources.gpus)} if resources.gpus else {})
+
+
+def empty_volumes(*names: str) -> list[Manifest]:
+    return [{"name": name, "emptyDir": {}} for name in names]
+
+
+def mount(name: str, path: str) -> Manifest:
+    return {"name": name, "mountPath": path}
+
+
+def digest(template: Manifest) -> str:
+    return hashlib.sha256(json.dumps(template, sort_keys=True).encode()).hexdigest()
