@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 
 
@@ -87,6 +89,24 @@ class ServerSpec:
     health_path: str = "/health/ready"
     labels: Mapping[str, str] = field(default_factory=dict)
     placement: Placement = field(default_factory=Placement)
+
+    @property
+    def digest(self) -> str:
+        """What one replica is made of: replicas of equal digests are interchangeable, so a change of it is a rollout.
+
+        The fields are named here one by one, so that a version of the platform with more of them changes no digest.
+        """
+        program = self.program
+        made_of = {
+            "module": program.module,
+            "environment": dict(program.environment),
+            "image": program.image,
+            "secrets": list(program.secrets),
+            "resources": asdict(self.resources),
+            "health": self.health_path,
+            "deadline": self.start_deadline.total_seconds(),
+        }
+        return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:32]
 
 
 class Placeholders:

@@ -46,7 +46,10 @@ class JobObservation:
 
 @dataclass(frozen=True, slots=True)
 class ReplicaObservation:
-    """One process of a server. `address` is known once it listens."""
+    """One process of a server. `address` is known once it listens.
+
+    `digest` is that of the spec it was made from: during a rollout old and new ones are told apart by it.
+    """
 
     name: str
     state: ProcessState
@@ -55,17 +58,19 @@ class ReplicaObservation:
     address: Address | None = None
     restarts: int = 0
     last_termination: Termination | None = None
+    digest: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class ServerObservation:
-    """What a runtime knows of one server; `wanted` is the replica count it was last told."""
+    """What a runtime knows of one server; `wanted` and `digest` are the replica count and the spec it was last told."""
 
     name: str
     uid: str
     wanted: int
     replicas: tuple[ReplicaObservation, ...] = ()
     notes: tuple[str, ...] = ()
+    digest: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +116,12 @@ class Runtime(Protocol):
         """Make `spec` so, or adopt what exists under its name and uid already.
 
         A job that exists is left as it is, whatever state it is in, with one exception: a job whose termination reason
-        is Interrupted runs again in the same work folder. For a server a changed replica count scales it.
+        is Interrupted runs again in the same work folder. For a server a changed replica count scales it, and a
+        changed digest rolls it out: a replica of the new spec is started first, and old ones go only as new ones are
+        ready. Where a new one would wait for the GPU that an old one holds, one old replica makes room first. While
+        new replicas are not ready the old ones that are left go on, and are restarted as what they were, for as long
+        as it takes. Applying the earlier spec again takes the new ones away. A replica that goes is STOPPING, so that
+        it leaves the routes, before it stops answering.
         Raises `RuntimeUnavailable` while another life (another uid, or one that is being deleted) holds the name.
         """
 

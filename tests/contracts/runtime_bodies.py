@@ -27,11 +27,11 @@ INSTALL = "pip install no-such-framework"
 class ActingFake(FakeRuntime):
     """The fake, with the acts of this suite for programs."""
 
-    def _act(self, name: str) -> Act:
-        return Act(**json.loads(self.spec(name).program.environment[ACT]))
+    def _act(self, process: FakeProcess) -> Act:
+        return Act(**json.loads(process.made_from.program.environment[ACT]))
 
     def started(self, process: FakeProcess) -> None:
-        act = self._act(process.name)
+        act = self._act(process)
         self.prints(process.name, "\n".join([f"run {process.starts}", *act.says, ""]).encode(), process.index)
         if act.then == END:
             self._end(process, act)
@@ -44,7 +44,7 @@ class ActingFake(FakeRuntime):
             self.becomes_ready(process.name, process.index)
 
     def told_to_stop(self, process: FakeProcess) -> None:
-        self._end(process, self._act(process.name))
+        self._end(process, self._act(process))
 
     def _end(self, process: FakeProcess, act: Act) -> None:
         self.ends(process.name, act.exit_code, act.reason, act.message, replica=process.index)
@@ -92,8 +92,8 @@ def job(act: Act, name: str = "train-a", gpus: int = 0, uid: str = "u1", deadlin
     return JobSpec(name, name, uid, program(act), Resources(100, 1 << 27, gpus), timedelta(seconds=deadline))
 
 
-def server(act: Act, replicas: int = 1, name: str = "serve-a", uid: str = "u1") -> ServerSpec:
-    resources = Resources(100, 1 << 27)
+def server(act: Act, replicas: int = 1, name: str = "serve-a", uid: str = "u1", gpus: int = 0) -> ServerSpec:
+    resources = Resources(100, 1 << 27, gpus)
     return ServerSpec(name, name, uid, program(act), resources, timedelta(seconds=60), replicas)
 
 
@@ -137,6 +137,12 @@ async def until_server(runtime: Runtime, wanted: Callable[[ServerObservation], b
 def ready(count: int) -> Callable[[ServerObservation], bool]:
     """Exactly so many replicas, all ready."""
     return lambda seen: [replica.state for replica in seen.replicas] == [ProcessState.RUNNING] * count
+
+
+def rolled_out(spec: ServerSpec) -> Callable[[ServerObservation], bool]:
+    """Exactly the wanted replicas, all ready and all made from this spec."""
+    seen_ready = ready(spec.replicas)
+    return lambda seen: seen_ready(seen) and {replica.digest for replica in seen.replicas} == {spec.digest}
 
 
 async def gone(runtime: Runtime, name: str) -> None:

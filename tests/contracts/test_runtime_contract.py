@@ -13,7 +13,7 @@ import pytest
 
 from app.core.errors import FrameworkMissing, LogNotFound, NeverFits, RuntimeUnavailable
 from app.core.specs import Resources
-from app.runtimes.base import ProcessState, ReplicaObservation, Runtime
+from app.runtimes.base import ProcessState, ReplicaObservation, Runtime, ServerObservation
 from tests.contracts.runtime_actor import DIE_ONCE, END, SERVE, STARE, WAIT, Act
 from tests.contracts.runtime_bodies import (
     BODIES,
@@ -27,6 +27,7 @@ from tests.contracts.runtime_bodies import (
     log_of,
     program,
     ready,
+    rolled_out,
     running_and_heard,
     server,
     until_job,
@@ -244,6 +245,58 @@ async def test_a_server_scales_up_and_down_and_to_nothing(runtime: Runtime) -> N
     assert (await until_server(runtime, ready(1))).replicas == (first,)
     await runtime.apply(server(Act(SERVE), replicas=0))
     assert (await until_server(runtime, ready(0))).wanted == 0
+
+
+async def test_a_changed_server_is_rolled_out_and_something_answers_all_the_time(runtime: Runtime) -> None:
+    before, after = server(Act(SERVE, says=("old",)), replicas=2), server(Act(SERVE, says=("new",)), replicas=2)
+    await runtime.apply(before)
+    assert (await until_server(runtime, rolled_out(before))).digest == before.digest
+    await runtime.apply(after)
+    fewest = 2
+
+    def over(seen: ServerObservation) -> bool:
+        nonlocal fewest
+        fewest = min(fewest, sum(replica.state is RUNNING for replica in seen.replicas))
+        return rolled_out(after)(seen)
+
+    assert (await until_server(runtime, over)).digest == after.digest
+    assert fewest == 2
+    assert await log_of(runtime, "serve-a", replica=1) == b"run 1\nnew\n"
+    with pytest.raises(LogNotFound):
+        await runtime.read_log("serve-a", replica=2)
+
+
+async def test_while_new_replicas_are_not_ready_the_old_ones_stay_and_going_back_ends_the_new(runtime: Runtime) -> None:
+    before, broken = server(Act(SERVE), replicas=2), server(Act(STARE, reason="Broken", message="No."), replicas=2)
+    await runtime.apply(before)
+    old = (await until_server(runtime, rolled_out(before))).replicas
+    await runtime.apply(broken)
+
+    def stuck(seen: ServerObservation) -> bool:
+        assert {one.address for one in seen.replicas if one.state is RUNNING} >= {one.address for one in old}
+        return any(one.reason == "Broken" and one.digest == broken.digest for one in seen.replicas)
+
+    assert len((await until_server(runtime, stuck)).replicas) == 3
+    await runtime.apply(before)
+    left = await until_server(runtime, rolled_out(before))
+    assert {one.address for one in left.replicas} == {one.address for one in old}
+
+
+async def test_on_the_last_gpu_an_old_replica_makes_room_for_the_new_one(runtime: Runtime) -> None:
+    before, after = server(Act(SERVE), gpus=GPUS), server(Act(SERVE, says=("new",)), gpus=GPUS)
+    await runtime.apply(before)
+    await until_server(runtime, rolled_out(before))
+    await runtime.apply(after)
+    await until_server(runtime, rolled_out(after))
+
+
+async def test_a_rollout_that_another_overtakes_ends_with_the_last(runtime: Runtime) -> None:
+    specs = [server(Act(SERVE, says=(str(number),)), replicas=2) for number in range(4)]
+    await runtime.apply(specs[0])
+    await until_server(runtime, rolled_out(specs[0]))
+    for spec in specs[1:]:
+        await runtime.apply(spec)
+    await until_server(runtime, rolled_out(specs[-1]))
 
 
 async def test_a_replica_that_is_not_ready_says_why(runtime: Runtime) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import count
 
 from app.core.addresses import Address
 from app.core.conditions import Termination, TerminationReason
@@ -19,6 +20,7 @@ from app.runtimes.base import (
     ServerObservation,
     ran_too_long,
 )
+from app.runtimes.local.rollouts import next_step
 
 ENDED = (ProcessState.EXITED,)
 FIRST_PORT = 9000
@@ -30,6 +32,8 @@ class FakeProcess:
 
     name: str
     index: int
+    made_from: JobSpec | ServerSpec
+    going: bool = False
     state: ProcessState = ProcessState.WAITING
     reason: str = ""
     message: str = ""
@@ -39,6 +43,14 @@ class FakeProcess:
     termination: Termination | None = None
     log: bytearray = field(default_factory=bytearray)
     written: list[tuple[datetime, int]] = field(default_factory=list)  # when, and how long the log was before
+
+    @property
+    def digest(self) -> str:
+        return self.made_from.digest if isinstance(self.made_from, ServerSpec) else ""
+
+    @property
+    def ready(self) -> bool:
+        return self.state is ProcessState.RUNNING
 
     @property
     def alive(self) -> bool:
@@ -143,12 +155,12 @@ class FakeRuntime:
         await self.check()
         task = self._tasks.get(spec.name)
         if task is None:
-            processes = [FakeProcess(spec.name, 0)] if isinstance(spec, JobSpec) else []
+            processes = [FakeProcess(spec.name, 0, spec)] if isinstance(spec, JobSpec) else []
             self._tasks[spec.name] = FakeTask(spec, self.clock(), processes)
         elif task.deleted or task.spec.uid != spec.uid:
             raise RuntimeUnavailable(f"{spec.name} of an earlier life is not wholly gone yet.")
         elif isinstance(spec, ServerSpec) and isinstance(task.spec, ServerSpec):
-            task.spec = replace(task.spec, replicas=spec.replicas)
+            task.spec = spec
         elif (end := task.processes[0].termination) and end.reason == TerminationReason.INTERRUPTED:
             task.stopped, task.accepted_at = False, self.clock()
             task.processes[0].state, task.processes[0].termination = ProcessState.WAITING, None
@@ -218,12 +230,24 @@ class FakeRuntime:
                 self.on_change()
 
     def _scale(self, task: FakeTask, spec: ServerSpec) -> None:
-        wanted = 0 if task.deleted else spec.replicas
-        task.processes += [FakeProcess(spec.name, index) for index in range(len(task.processes), wanted)]
-        for process in task.processes[wanted:]:
-            if process.alive and process.state is not ProcessState.STOPPING:
+        staying = [one for one in task.processes if not one.going]
+        new = [one for one in staying if one.digest == spec.digest]
+        old = [one for one in staying if one.digest != spec.digest]
+        free = self.gpus - sum(self._gpus_of(other) for other in self._tasks.values())
+        in_place = free < spec.resources.gpus and not any(one.starts for one in new if not one.ready)
+        starts, going = next_step(0 if task.deleted else spec.replicas, old, new, in_place=in_place)
+        for _ in range(starts):
+            taken = {one.index for one in task.processes}
+            index = next(index for index in count() if index not in taken)
+            task.processes.append(FakeProcess(spec.name, index, spec))
+        for process in going:
+            process.going = True
+        for process in going:
+            if process.alive:
                 self._tell(process)
-        task.processes = [one for one in task.processes if one.index < wanted or one.alive]
+        task.processes = sorted(
+            (one for one in task.processes if not one.going or one.alive), key=lambda one: one.index
+        )
 
     def _step(self, task: FakeTask, process: FakeProcess) -> None:
         limit = task.spec.run_deadline if isinstance(task.spec, JobSpec) else None
@@ -269,8 +293,8 @@ class FakeRuntime:
 
     def _logged(self, name: str, replica: int) -> FakeProcess:
         task = self._tasks.get(name)
-        for process in task.processes if task else ():
-            if process.index == replica and process.starts:
+        for place, process in enumerate(task.processes if task else ()):
+            if place == replica and process.starts:
                 return process
         raise LogNotFound(name)
 
@@ -289,8 +313,9 @@ class FakeRuntime:
         replicas = tuple(
             ReplicaObservation(
                 f"{one.name}-{one.index}", one.state, one.reason, one.message, one.address,
-                max(0, one.starts - 1), one.termination,
+                max(0, one.starts - 1), one.termination, one.digest,
             )
             for one in task.processes
         )  # fmt: skip
-        return ServerObservation(task.spec.name, task.spec.uid, wanted, replicas)
+        digest = task.spec.digest if isinstance(task.spec, ServerSpec) else ""
+        return ServerObservation(task.spec.name, task.spec.uid, wanted, replicas, digest=digest)

@@ -26,6 +26,7 @@ from app.runtimes.kubernetes.settings import KubernetesSettings
 
 JSON, MERGE, APPLY = "application/json", "application/merge-patch+json", "application/apply-patch+yaml"
 PAGE = 200  # objects: a page is decoded in one go, which must not hold up the event loop
+STRATEGIC = "application/strategic-merge-patch+json"
 _NO_LOG = re.compile(rb"unable to retrieve container logs for \S+")
 _LOG_PAUSES = (0.2, 0.5, 1.0)  # seconds; a container that ends just now comes back in sight
 _TIMEOUT = aiohttp.ClientTimeout(total=30, connect=5)
@@ -89,6 +90,10 @@ class Client:
     async def merge(self, path: str, patch: Manifest) -> Manifest:
         """Raises `Absent`."""
         return _object(await self._bytes("PATCH", path, {"fieldManager": MANAGER}, patch, MERGE))
+
+    async def amend(self, path: str, patch: Manifest) -> Manifest:
+        """A strategic merge patch. Raises `Absent`, and `Taken` if the patch names another object's uid."""
+        return _object(await self._bytes("PATCH", path, {"fieldManager": MANAGER}, patch, STRATEGIC))
 
     async def delete(self, path: str, propagation: str = "Foreground", uid: str = "") -> None:
         """Harmless when repeated; with `uid` it spares other lives."""

@@ -172,8 +172,20 @@ class KubernetesRuntime:
         except Taken:
             kept = await self._kept_server(spec.name)
             _same_life(spec, [kept.uid], deleting=kept.deleting)
-            if kept.wanted != spec.replicas:
+            if kept.digest != spec.digest:
+                await self._roll_out(spec, kept)
+            elif kept.wanted != spec.replicas:
                 await self._scale(spec, kept)
+
+    async def _roll_out(self, spec: ServerSpec, kept: ServerRecord) -> None:
+        """The cluster does it: old pods go as new ones are ready. Without a free GPU for a new one, one makes room."""
+        path = self._api.path("apps/v1", "deployments", spec.name)
+        in_place = not self._cluster.room.has(spec.resources.gpus)
+        patch = manifests.rollout(spec, self._settings, kept.object_uid, in_place=in_place)
+        try:
+            self._cluster.servers.put(await self._api.amend(path, patch))
+        except (Absent, Taken) as error:
+            raise RuntimeUnavailable(f"The Deployment {spec.name} changed just now; ask again.") from error
 
     async def _kept_server(self, name: str) -> ServerRecord:
         try:

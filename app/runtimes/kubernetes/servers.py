@@ -32,7 +32,15 @@ def observe(
             ReplicaObservation(f"{server.name}-{index}", why.state, why.reason, why.message)
             for index in range(len(seen), wanted)
         ]
-    return ServerObservation(server.name, server.uid, wanted, tuple(seen))
+    return ServerObservation(server.name, server.uid, wanted, tuple(seen), digest=server.digest)
+
+
+def must_make_room(server: ServerRecord, pods: Sequence[PodRecord]) -> bool:
+    """Whether a new pod of its rollout waits for a GPU, of which an old one may hold the last."""
+    new = [pod for pod in pods if pod.digest == server.digest and not pod.deleting]
+    starved = any(pod.unschedulable and not pod.node and pod.gpus for pod in new)
+    old = [pod for pod in pods if pod.digest != server.digest]
+    return starved and not server.in_place and bool(old) and not any(pod.deleting for pod in pods)
 
 
 def replicas(pods: Sequence[PodRecord]) -> list[PodRecord]:
@@ -51,6 +59,7 @@ def _replica(name: str, pod: PodRecord, health: Health, gpus: Room, address: Add
         address=address,
         restarts=pod.restarts,
         last_termination=of_container(end) if end else None,
+        digest=pod.digest,
     )
 
 

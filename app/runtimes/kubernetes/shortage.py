@@ -30,6 +30,10 @@ class Room(NamedTuple):
     used: int
     nodes: tuple[NodeRoom, ...] = ()
 
+    def has(self, gpus: int) -> bool:
+        """Whether so many are free now; what may not be seen is taken for free, as the scheduler will tell."""
+        return not gpus or self.total is None or self.total - self.used >= gpus
+
 
 def words(pod: PodRecord, room: Room) -> str:
     """Why there is no node for it. The scheduler's own words come last: they know of what we do not see."""

@@ -20,12 +20,13 @@ import structlog
 from app.core.errors import InvalidRequest, RuntimeUnavailable
 from app.core.nudge import Nudge
 from app.runtimes.base import ProcessState
-from app.runtimes.kubernetes.client import Absent, Client
+from app.runtimes.kubernetes.client import Absent, Client, Taken
 from app.runtimes.kubernetes.cluster import Cluster
 from app.runtimes.kubernetes.jobs import must_end
-from app.runtimes.kubernetes.manifests import STOP
+from app.runtimes.kubernetes.manifests import STOP, rolling
 from app.runtimes.kubernetes.reach import Reach
 from app.runtimes.kubernetes.records import JobRecord, PodRecord, Stop
+from app.runtimes.kubernetes.servers import must_make_room
 from app.runtimes.kubernetes.settings import KubernetesSettings
 from app.runtimes.kubernetes.termination import clean
 
@@ -61,6 +62,7 @@ class Tender:
 
     async def _look(self, jobs: Iterable[JobRecord]) -> None:
         await asyncio.gather(self._pave(), *(self._ask(pod) for pod in self._unready()))
+        await self._make_room()
         try:
             for number, job in enumerate(job for job in jobs if not job.over):
                 if number % _IN_ONE_GO == 0:
@@ -126,6 +128,15 @@ class Tender:
         path = self._client.path("", "pods", pod.name)
         with contextlib.suppress(Absent):
             self._cluster.pods.put(await self._client.merge(path, {"metadata": {"ownerReferences": [owner]}}))
+
+    async def _make_room(self) -> None:
+        """A rollout that waits for the GPU of an old pod goes on in the place of that pod."""
+        for server in list(self._cluster.servers.known.values()):
+            if must_make_room(server, self._cluster.pods_of(server.name)):
+                path = self._client.path("apps/v1", "deployments", server.name)
+                patch = {"metadata": {"uid": server.object_uid}, "spec": {"strategy": rolling(in_place=True)}}
+                with contextlib.suppress(Absent, Taken, RuntimeUnavailable):  # then at the next look
+                    self._cluster.servers.put(await self._client.amend(path, patch))
 
     def _unready(self) -> list[PodRecord]:
         pods = self._cluster.pods.known

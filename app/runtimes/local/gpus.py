@@ -40,6 +40,10 @@ class Pool:
             self._held[holder] = free[:count]
         return free[:count]
 
+    def has(self, count: int) -> bool:
+        """Whether `count` GPUs could be taken now."""
+        return not count or (len(self._free()) >= count and not self._first_waiting)
+
     def why_waiting(self, holder: str, count: int) -> str:
         """The sentence for one that was told to wait."""
         holders = ", ".join(f"{name} ({len(gpus)})" for name, gpus in sorted(self._held.items())) or "nobody"

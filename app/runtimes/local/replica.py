@@ -11,10 +11,12 @@ from app.core.conditions import Termination, TerminationReason
 from app.core.specs import ServerSpec
 from app.runtimes.base import ProcessState, ReplicaObservation
 from app.runtimes.local.attempt import Attempt, Life, Slot
+from app.runtimes.local.files import read_json, write_json
 from app.runtimes.local.gpus import Pool
 from app.runtimes.local.jobs import STARTING
 from app.runtimes.local.launcher import Launcher
 from app.runtimes.local.probe import Prober
+from app.runtimes.local.records import server_spec, spec_record
 from app.runtimes.local.settings import LocalSettings
 from app.runtimes.local.termination import termination_of
 from app.runtimes.local.turns import Turns
@@ -39,7 +41,7 @@ class Replica:
         turns: Turns | None,
         before: ReplicaObservation | None,
     ) -> None:
-        self.name, self.going = name, False
+        self.name, self.digest, self.going = name, spec.digest, False
         self.attempt: Attempt = slot.last_attempt() or slot.attempt(1)
         self.prober: Prober | None = None
         self._slot, self._spec, self._settings, self._launcher = slot, spec, settings, launcher
@@ -55,6 +57,15 @@ class Replica:
     @property
     def holder(self) -> str:
         return f"server {self.name}"
+
+    @property
+    def ready(self) -> bool:
+        return self.attempt.alive and self.prober is not None and self.prober.health.ready
+
+    @property
+    def tried(self) -> bool:
+        """Whether it has ever been launched."""
+        return self.attempt.number > 1 or self.attempt.life is not Life.ABSENT
 
     def look(self) -> None:
         life = self.attempt.look()
@@ -148,6 +159,7 @@ class Replica:
         if self.attempt.life is not Life.ABSENT:
             self._slot.forget_before(self.attempt.number)
             self.attempt = self._slot.attempt(self.attempt.number + 1)
+        keep_spec(self._slot, self._spec)
         self.attempt.prepare(gpus=gpus, failures=self._failures)
         self._launcher.launch(self.attempt, self._spec, self._settings.server_patience)
 
@@ -171,8 +183,25 @@ class Replica:
             address=self._address(),
             restarts=self.attempt.number - 1,
             last_termination=self._last,
+            digest=self.digest,
         )
 
     def _address(self) -> Address | None:
         found = self.attempt.address if self.attempt.alive else None
         return Address(*found) if found else None
+
+
+def keep_spec(slot: Slot, spec: ServerSpec) -> None:
+    """Note what the replica of this slot is made from, before its first start; it stays so for the slot's life."""
+    note = slot.folder / _SPEC
+    if not note.exists():
+        note.parent.mkdir(parents=True, exist_ok=True)
+        write_json(note, spec_record(spec))
+
+
+def kept_spec(slot: Slot) -> ServerSpec | None:
+    record = read_json(slot.folder / _SPEC, {"program": dict})
+    return server_spec(record) if record else None
+
+
+_SPEC = "spec.json"

@@ -214,7 +214,11 @@ class LocalRuntime:
         key = self._wishes.find(name)
         if key is None or (key.kind == JOB and replica != 0):
             raise LogNotFound(name)
-        return self._wishes.slot(key, replica)
+        if key.kind == JOB:
+            return self._wishes.slot(key)
+        if replica not in range(len(numbers := self._wishes.replicas(key))):
+            raise LogNotFound(name)
+        return self._wishes.slot(key, numbers[replica])
 
     def _has_ended(self, name: str) -> bool:
         seen = self._wishes.observed_jobs([name]).get(name)

@@ -1,7 +1,8 @@
 """What was asked for, on disk: one wish a task, kept whole, and the short list of tasks that still need somebody.
 
     <home>/jobs/<name>/       wish.json, observed.json, log, log.index, work/, attempts/<run>/
-    <home>/servers/<name>/    wish.json, observed.json, replicas/<index>/ (each as a job's folder)
+    <home>/servers/<name>/    wish.json, observed.json, replicas/<number>/ (each as a job's folder, with the spec.json
+                              that it was made from)
     <home>/active/            an empty file for each task that has not come to rest; all else costs nothing
     <home>/trash/             what was deleted, on its way out
 
@@ -103,6 +104,12 @@ class Wishes:
     def slot(self, key: Key, replica: int = 0) -> Slot:
         return Slot(self.folder(key) if key.kind == JOB else self.folder(key) / "replicas" / str(replica))
 
+    def replicas(self, key: Key) -> list[int]:
+        """The numbers of a server's slots that exist; they come and go with rollouts."""
+        with contextlib.suppress(FileNotFoundError):
+            return sorted(int(name) for name in os.listdir(self.folder(key) / "replicas") if name.isdigit())  # noqa: PTH208
+        return []
+
     def read(self, key: Key) -> Wish | None:
         """Raises Unreadable."""
         if not _NAME.fullmatch(key.name):
@@ -148,7 +155,7 @@ class Wishes:
         if old.deleted or old.spec.uid != spec.uid:
             raise RuntimeUnavailable(f"The {key.kind} {key.name} of an earlier life is not wholly gone yet; ask again.")
         if isinstance(old.spec, ServerSpec) and isinstance(spec, ServerSpec):
-            return replace(old, spec=replace(old.spec, replicas=spec.replicas))
+            return replace(old, spec=spec)
         rest = self._at_rest(key, old)
         if rest is None:
             return old
@@ -237,9 +244,10 @@ class Wishes:
 
     def _observed_server(self, name: str, wish: Wish) -> ServerObservation:
         seen = self._seen(Key(SERVER, name), wish)
-        wanted = 0 if wish.deleted or not isinstance(wish.spec, ServerSpec) else wish.spec.replicas
-        known = _told(records.server_observation, seen) or ServerObservation(name, wish.spec.uid, wanted)
-        return replace(known, wanted=wanted)
+        if not isinstance(wish.spec, ServerSpec):
+            raise Unreadable(f"The wish of {name} is none for a server.")
+        known = _told(records.server_observation, seen) or ServerObservation(name, wish.spec.uid, 0)
+        return replace(known, wanted=0 if wish.deleted else wish.spec.replicas, digest=wish.spec.digest)
 
 
 Observation = TypeVar("Observation", JobObservation, ServerObservation)

@@ -1,6 +1,6 @@
 """Manifests: specs written in the cluster's dialect, purely; one module a kind of object."""
 
-from app.runtimes.kubernetes.manifests.deployments import deployment, scale
+from app.runtimes.kubernetes.manifests.deployments import deployment, rolling, rollout, scale
 from app.runtimes.kubernetes.manifests.jobs import job
 from app.runtimes.kubernetes.manifests.names import (
     CONTAINER,
@@ -45,6 +45,8 @@ __all__ = [
     "Manifest",
     "deployment",
     "job",
+    "rolling",
+    "rollout",
     "scale",
     "service",
 ]

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 
-from app.core.specs import Resources, ServerSpec
+from app.core.specs import ServerSpec
 from app.runtimes.kubernetes.manifests.names import DIGEST, HEALTH_PATH, INSTANCE, MANAGED, PORT, Manifest
 from app.runtimes.kubernetes.manifests.pods import (
     CACHE,
     TMP,
     WORK,
     container,
-    digest,
     empty_volumes,
     metadata,
     mount,
@@ -33,21 +32,22 @@ def deployment(spec: ServerSpec, settings: KubernetesSettings) -> Manifest:
         **_probes(spec),
     }
     pod["containers"] = [container(spec, settings) | serving]
-    template = {"metadata": metadata(spec, "server", {HEALTH_PATH: spec.health_path}), "spec": pod}
+    notes = {HEALTH_PATH: spec.health_path, DIGEST: spec.digest}
+    template = {"metadata": metadata(spec, "server", notes), "spec": pod}
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
         "metadata": {
             "name": spec.name,
             "namespace": settings.namespace,
-            **metadata(spec, "server", {DIGEST: digest(template)}),
+            **metadata(spec, "server", {DIGEST: spec.digest}),
         },
         "spec": {
             "replicas": spec.replicas,
             "revisionHistoryLimit": 2,
             "progressDeadlineSeconds": max(60, math.ceil(spec.start_deadline.total_seconds())),
             "selector": {"matchLabels": {INSTANCE: spec.name, **MANAGED}},
-            "strategy": {"type": "RollingUpdate", "rollingUpdate": _rollout(spec.resources)},
+            "strategy": rolling(in_place=spec.resources.gpus > 0),
             "template": template,
         },
     }
@@ -59,10 +59,25 @@ def scale(spec: ServerSpec, uid: str) -> Manifest:
     return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": one, "spec": {"replicas": spec.replicas}}
 
 
-def _rollout(resources: Resources) -> Manifest:
-    """A new pod first; but one that waits for the GPU of the old one would wait for ever, so there the old one goes."""
-    first = {"maxSurge": 0, "maxUnavailable": 1} if resources.gpus else {"maxSurge": 1, "maxUnavailable": 0}
-    return dict(first)
+def rollout(spec: ServerSpec, settings: KubernetesSettings, uid: str, *, in_place: bool) -> Manifest:
+    """A strategic merge patch that makes the Deployment with this `uid` roll out `spec`.
+
+    The template is replaced whole. Server-side apply would leave behind what the new one lacks, such as a variable:
+    the fields of an object that was created count as owned by the creation too.
+    """
+    wanted = deployment(spec, settings)["spec"]
+    del wanted["selector"]  # it cannot change
+    template = {"$patch": "replace", **wanted["template"]}
+    return {
+        "metadata": {"uid": uid, "annotations": {DIGEST: spec.digest}},
+        "spec": {**wanted, "strategy": rolling(in_place=in_place), "template": template},
+    }
+
+
+def rolling(*, in_place: bool) -> Manifest:
+    """A new pod first; but one that waits for the GPU of an old one would wait for ever, so there the old one goes."""
+    pods = {"maxSurge": 0, "maxUnavailable": 1} if in_place else {"maxSurge": 1, "maxUnavailable": 0}
+    return {"type": "RollingUpdate", "rollingUpdate": pods}
 
 
 def _probes(spec: ServerSpec) -> Manifest:

@@ -16,7 +16,7 @@ def head(found: Manifest) -> tuple[str, int, str]:
 
 
 def notes_of(found: Manifest) -> dict[str, str]:
-    return found["metadata"].get("annotations") or {}
+    return found.get("metadata", {}).get("annotations") or {}
 
 
 def is_deleting(found: Manifest) -> bool:

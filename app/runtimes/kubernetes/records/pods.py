@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from app.runtimes.kubernetes.manifests import CONTAINER, GPU, HEALTH_PATH, INSTANCE, RUN, UID, Manifest
+from app.runtimes.kubernetes.manifests import CONTAINER, DIGEST, GPU, HEALTH_PATH, INSTANCE, RUN, UID, Manifest
 from app.runtimes.kubernetes.records.fields import cpu_of, head, is_deleting, memory_of, moment, notes_of
 
 _PULL_FAILED = "ErrImagePull"
@@ -62,6 +62,7 @@ class PodRecord:
     started: datetime | None
     restarts: int
     failed_pulls: int
+    digest: str
 
     @property
     def has_begun(self) -> bool:
@@ -123,6 +124,7 @@ def pod_record(found: Manifest, old: PodRecord | None) -> PodRecord:
         started=max(begun, default=None),
         restarts=container.get("restartCount", 0),
         failed_pulls=_failed_pulls(waiting.get("reason", ""), old),
+        digest=notes.get(DIGEST, ""),
     )
 
 
