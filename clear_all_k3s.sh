@@ -38,13 +38,16 @@ volumes() {
         sed -n "s/^$namespace //p"
 }
 cluster_scoped() { kubectl get clusterrole,clusterrolebinding -l "$ours" --ignore-not-found -o name | grep "/modelyard-nodes-$namespace\$" || true; }
-data_names() { names persistentvolumeclaims; in_namespace get secret modelyard-stores -l "$ours" --ignore-not-found -o name; volumes; }
+keeper() { names secrets | grep -x "$keeper" || true; }
+data_names() { names persistentvolumeclaims; keeper; volumes; }
 left() { # all that is to go and is there
     names "$workloads"
     names "$others" | grep -vx "$keeper" || true
     cluster_scoped
     if [ "$data" = yes ]; then data_names; fi
 }
+
+indented() { printf '  %s' "${1//$'\n'/$'\n'  }"; }
 
 ask() {
     [ "$yes" = yes ] && return
@@ -54,7 +57,7 @@ ask() {
     [[ $answer =~ ^[yY](es)?$ ]] || die "Nothing was deleted."
 }
 
-delete() { kubectl --namespace "$namespace" delete --ignore-not-found --wait --timeout="$patience" "$@" >/dev/null; }
+delete() { in_namespace delete --ignore-not-found --wait --timeout="$patience" "$@" 2>&1 >/dev/null | { grep -v '^Warning: deleting cluster-scoped' >&2 || true; }; }
 delete_names() { local found; mapfile -t found; [ ${#found[@]} -eq 0 ] || delete "$@" "${found[@]}"; }
 
 take_down() {
@@ -72,7 +75,7 @@ take_data() {
     local volumes; volumes=$(volumes) # a claim that is gone tells no more which volume was its own
     names persistentvolumeclaims | delete_names
     printf '%s' "$volumes" | delete_names
-    in_namespace get secret modelyard-stores -l "$ours" --ignore-not-found -o name | delete_names
+    keeper | delete_names
 }
 
 foreign() { # what somebody else keeps in the namespace
@@ -81,10 +84,10 @@ foreign() { # what somebody else keeps in the namespace
 }
 
 take_namespace() {
-    [ "$data" = yes ] && kubectl get namespace "$namespace" -l "$ours" -o name 2>/dev/null | grep -q . || return 0
+    if [ "$data" = no ] || ! kubectl get namespaces -l "$ours" -o name | grep -qx "namespace/$namespace"; then return; fi
     local others_things; others_things=$(foreign)
     if [ -n "$others_things" ]; then
-        printf 'The namespace %s stays, since these are in it:\n%s\n' "$namespace" "${others_things//$'\n'/$'\n'}"
+        printf 'The namespace %s stays, since these are in it:\n%s\n' "$namespace" "$(indented "$others_things")"
         return
     fi
     delete namespace "$namespace"
@@ -98,7 +101,7 @@ $rest"
     echo "Nothing of the platform is left in the namespace $namespace."
     if [ "$data" = no ]; then
         rest=$(data_names)
-        [ -z "$rest" ] || printf 'The data stay (--data takes them too):\n%s\n' "$(sed 's/^/  /' <<<"$rest")"
+        [ -z "$rest" ] || printf 'The data stay (--data takes them too):\n%s\n' "$(indented "$rest")"
     fi
 }
 
@@ -106,7 +109,7 @@ need_cluster
 namespace_exists || { echo "There is no namespace $namespace, so there is nothing to clear."; exit; }
 going=$(left)
 if [ -n "$going" ]; then
-    printf 'These will be deleted from the namespace %s:\n%s\n' "$namespace" "$(sed 's/^/  /' <<<"$going")"
+    printf 'These will be deleted from the namespace %s:\n%s\n' "$namespace" "$(indented "$going")"
     ask
     take_down
 fi

@@ -21,6 +21,7 @@ registry=${MODELYARD_REGISTRY:-} tag=${MODELYARD_TAG:-latest} profiles=${MODELYA
 # shellcheck source=scripts/cluster.sh
 . "$home/scripts/cluster.sh"
 
+folders() { local all=("$home/kubernetes/$1"/*/); all=("${all[@]%/}"); echo "${all[@]##*/}"; }
 usage() { sed -n '2,/^set -/p' "$0" | grep '^#' | cut -c3-; }
 while [ $# -gt 0 ]; do
     case $1 in
@@ -35,10 +36,10 @@ while [ $# -gt 0 ]; do
     esac
 done
 [ -d "$overlay" ] || overlay=$home/kubernetes/overlays/$overlay
-[ -f "$overlay/kustomization.yaml" ] || die "There is no overlay $(basename "$overlay"); there are: $(ls "$home/kubernetes/overlays" | xargs)"
+[ -f "$overlay/kustomization.yaml" ] || die "There is no overlay $(basename "$overlay"); there are: $(folders overlays)"
 [ -f "$profiles" ] || die "There is no file of profiles $profiles."
 for one in "${components[@]}"; do
-    [ -d "$home/kubernetes/components/$one" ] || die "There is no component $one; there are: $(ls "$home/kubernetes/components" | xargs)"
+    [ -d "$home/kubernetes/components/$one" ] || die "There is no component $one; there are: $(folders components)"
 done
 
 work=$(mktemp -d); trap 'rm -rf "$work"' EXIT
@@ -97,7 +98,9 @@ random() { head -c 48 /dev/urandom | base64 | tr -dc 'a-zA-Z0-9' | head -c 32; }
 
 make_secrets() {
     if ! secret_exists modelyard-stores; then
-        has modelyard-postgres && has modelyard-s3 || die "The stores run elsewhere, so make the Secret modelyard-stores first: see docs/kubernetes.md, \"Stores of your own\"."
+        if ! has modelyard-postgres || ! has modelyard-s3; then
+            die "A store runs elsewhere, so make the Secret modelyard-stores first: see docs/kubernetes.md, \"Stores of your own\"."
+        fi
         make_store_secret
         echo "  secrets     made: modelyard-stores"
     fi
@@ -128,6 +131,7 @@ YAML
 # What trainers get: the way to S3, and nothing of the database.
 make_task_secret() {
     local values
+    # shellcheck disable=SC2016  # variables of the template
     values=$(in_namespace get secret modelyard-stores -o go-template='
 {{- range $key, $value := .data}}{{if eq (slice $key 0 4) "AWS_"}}  {{$key}}: {{$value}}{{"\n"}}{{end}}{{end}}')
     in_namespace create -f - >/dev/null <<YAML
@@ -169,7 +173,7 @@ state_of() { # COMPONENT KIND/NAME: `ready`, or how far it is
 }
 
 wait_for() { # COMPONENT KIND/NAME
-    local state words
+    local state words since=$SECONDS
     while true; do
         state=$(state_of "$1" "$2")
         case $state in
@@ -177,7 +181,7 @@ wait_for() { # COMPONENT KIND/NAME
         failed) show "$1" "failed: $(trouble "$component=$1,$ours")
 $(in_namespace logs "$2" --tail=10 2>/dev/null | sed 's/^/      /')"; exit 1 ;;
         esac
-        words=$(trouble "$component=$1,$ours" | grep -vE 'ContainerCreating\. $|not ready yet\. $|PodInitializing\. $' || true)
+        words=$(trouble "$component=$1,$ours" $((SECONDS - since >= 20)))
         show "$1" "$state${words:+: $words}"
         if [ $((SECONDS - began)) -ge "$timeout" ]; then
             die "Not ready within $timeout s: $1. Look closer with ./monitor_all.sh $namespace; what is there stays, so deploy again when it is mended."

@@ -5,7 +5,7 @@
 #
 #   --watch     again every 5 seconds, until Ctrl-C
 #
-# Exits with 1 if a component is not ready.
+# Exits with 1 if a component is not ready, or the gateway says that it is not.
 set -euo pipefail
 home=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 namespace=default watch=no
@@ -42,10 +42,11 @@ components() {
 name_label() { in_namespace get "$1" -o go-template='{{index .metadata.labels "app.kubernetes.io/name"}}'; }
 
 answers() { # what the gateway itself says of store, MLflow and cluster
-    local said
-    said=$(kubectl get --raw "/api/v1/namespaces/$namespace/services/fastapi-mlops-api-service:80/proxy/readyz" 2>&1) || said="NOT READY: $said"
+    local said well=0
+    said=$(kubectl get --raw "/api/v1/namespaces/$namespace/services/fastapi-mlops-api-service:80/proxy/readyz" 2>&1) || well=1
     echo "GATEWAY SAYS"
     echo "  $said"
+    return $well
 }
 
 jobs() {
@@ -67,7 +68,7 @@ warnings() {
     echo "WARNINGS (the last 8)"
     in_namespace get events --field-selector type=Warning --sort-by=.lastTimestamp -o go-template='
 {{- range .items}}{{printf "  %v %v/%v: %v" (or .lastTimestamp .eventTime "") .involvedObject.kind .involvedObject.name .message}}{{"\n"}}{{end}}' |
-        cut -c1-200 | tail -8
+        grep '^  ' | cut -c1-200 | tail -8 || true
 }
 
 glance() {
@@ -75,7 +76,8 @@ glance() {
     namespace_exists || die "There is no namespace $namespace."
     echo "Namespace $namespace, $(date '+%H:%M:%S')"
     components || well=1
-    answers; jobs; deployments; warnings
+    answers || well=1
+    jobs; deployments; warnings
     return $well
 }
 

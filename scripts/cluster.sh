@@ -1,6 +1,6 @@
 # What deploy_all_k3s.sh, monitor_all.sh and clear_all_k3s.sh have in common: kubectl in one namespace, and a pod's
 # trouble in words. It is sourced, with `namespace` set.
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2016,SC2034,SC2154  # templates of kubectl; what others use; what others set
 
 ours=app.kubernetes.io/part-of=modelyard                         # the platform, and what the gateway made
 made_by_gateway=$ours,app.kubernetes.io/managed-by=modelyard     # only the latter
@@ -32,16 +32,16 @@ pods_in_trouble() { # SELECTOR
 {{- end}}{{end}}' 2>/dev/null
 }
 
-last_warning() { # POD
+last_warning() { # POD [WORDS]
     in_namespace get events --field-selector "involvedObject.name=$1,type=Warning" --sort-by=.lastTimestamp \
-        -o go-template='{{range .items}}{{.message}}{{"\n"}}{{end}}' 2>/dev/null | sed '/^$/d' | tail -1
+        -o go-template='{{range .items}}{{.message}}{{"\n"}}{{end}}' 2>/dev/null | grep -F -- "${2:-}" | sed '/^$/d' | tail -1
 }
 
 in_words() { # POD REASON MESSAGE
     case $2 in
     Unschedulable) echo "no node has room for it: $3" ;;
     ErrImagePull | ImagePullBackOff | InvalidImageName | ErrImageNeverPull)
-        echo "its image cannot be pulled: $(last_warning "$1" || true)" ;;
+        echo "its image cannot be pulled: $(last_warning "$1" "Failed to pull" || echo "${3:-$2}")" ;;
     CrashLoopBackOff | Error | OOMKilled)
         echo "its program ended (${3:-$2}). It said last:"
         { in_namespace logs "$1" --previous --tail=5 2>/dev/null || in_namespace logs "$1" --tail=5 2>/dev/null; } | sed 's/^/      /' ;;
@@ -51,9 +51,10 @@ in_words() { # POD REASON MESSAGE
     esac
 }
 
-trouble() { # SELECTOR: the troubles of its pods, in words
+trouble() { # SELECTOR [ALL]: the troubles of its pods, in words; with ALL=0 only those that will not pass by themselves
     local pod reason message
     pods_in_trouble "$1" | while IFS='|' read -r pod reason message; do
+        if [ "${2:-1}" = 0 ] && [[ $reason =~ ^(Unschedulable|PodInitializing|ContainerCreating|NotReady)$ ]]; then continue; fi
         printf '%s: %s\n' "$pod" "$(in_words "$pod" "$reason" "$message")"
     done
 }
