@@ -15,7 +15,7 @@ PATIENCE_SECONDS = 300
 DATABASES = ("MLOPS_STORE__URL", "MLFLOW_BACKEND_STORE_URI")
 
 
-class NotYet(Exception):
+class NotYet(Exception):  # noqa: N818 - the name says what it is
     """A store does not answer, or refuses."""
 
 
