@@ -2,6 +2,7 @@
 # Everything that must hold: format, lint, types, import contracts, and all tests.
 #
 #   scripts/test.sh              everything
+#   scripts/test.sh cluster      only the tests on a real Kubernetes, the one that KUBECONFIG names (docs/kubernetes.md)
 #   scripts/test.sh PYTEST-ARGS  only pytest, with these arguments (a path, -k NAME, --update-golden)
 #
 # Installs what it needs into a cache outside the checkout (MODELYARD_CACHE, default ~/.cache/modelyard).
@@ -16,6 +17,7 @@ fi
 scripts/venv.sh "$venv" gateway trainer inference torch mlflow modelyard dev
 export PATH="$venv/bin:$PATH" PYTHONDONTWRITEBYTECODE=1 HF_HUB_OFFLINE=1 MLFLOW_DISABLE_TELEMETRY=true
 
+if [ "${1:-}" = cluster ]; then shift; set -- tests/cluster tests/contracts "$@"; fi
 if [ $# -gt 0 ]; then exec python -m pytest "$@"; fi
 
 step() { echo "== $1"; shift; "$@"; }

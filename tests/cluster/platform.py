@@ -14,13 +14,15 @@ from typing import Any
 
 import httpx2
 import pytest
+import yaml
 
 from tests.cluster.images import CHECKOUT, built_images
 from tests.cluster.namespaces import NAMESPACE, cluster_settings
 from tests.support.gateway_process import eventually
 
 DATASET = "house-prices.csv"
-_SMALL = "cpu: 100m, memory: 1Gi"
+_SMALL = {"cpu": "100m", "memory": "1Gi"}
+_STAGES = (("training", "trainer"), ("serving", "inference"))
 
 
 @dataclass(frozen=True)
@@ -90,20 +92,12 @@ def house_prices() -> str:
 
 
 def profiles(images: Mapping[str, str]) -> str:
-    """The regression of the shipped profiles, small enough for the node; and the same with a GPU, without CUDA."""
-    regression = f"""
-    family: tabular_regression
-    warmStart: true
-    startDeadline: 10m
-    training: {{image: {images["trainer"].partition("/")[2]}, {_SMALL}, gpu: 1}}
-    serving: {{image: {images["inference"].partition("/")[2]}, {_SMALL}, gpu: 1}}
-    hyperparameters:
-      numEpoch: {{type: integer, default: 100, minimum: 1, maximum: 10000000}}
-      learningRate: {{type: number, default: 0.001, minimum: 1.0e-7, maximum: 10}}
-      numBatch: {{type: integer, default: 32, minimum: 1, maximum: 65536}}
-"""
-    without_gpu = regression.replace("gpu: 1", "gpu: 0")
-    return f"profiles:\n  tabular_regression:{without_gpu}\n  gpu_regression:{regression}"
+    """The regression as it is shipped, small enough for the node; and the same with a GPU, of which it makes no use."""
+    shipped = yaml.safe_load((CHECKOUT / "model_profiles.yaml").read_text())["profiles"]["tabular_regression"]
+    return yaml.safe_dump({"profiles": {
+        name: shipped | {stage: _SMALL | {"image": images[image].partition("/")[2], "gpu": gpus} for stage, image in _STAGES}
+        for name, gpus in (("tabular_regression", 0), ("gpu_regression", 1))
+    }})  # fmt: skip
 
 
 def _overlay(folder: Path, images: Mapping[str, str]) -> Path:

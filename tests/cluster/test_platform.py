@@ -14,7 +14,8 @@ from tests.cluster import three_calls
 from tests.cluster.platform import Platform
 from tests.support.gateway_process import eventually
 
-pytestmark = [pytest.mark.xdist_group("platform-kubernetes"), pytest.mark.timeout(1800)]
+# one cluster and two GPUs, so one test after the other; the first builds the images
+pytestmark = [pytest.mark.xdist_group("runtime-kubernetes"), pytest.mark.timeout(1800)]
 GPU = "nvidia.com/gpu"
 
 
@@ -86,7 +87,7 @@ def gpus_in_use(platform: Platform) -> int:
 
 def gpu_body(task_id: str) -> dict[str, Any]:
     """Longer than any test waits."""
-    hyperparameters = {"numEpoch": 10_000_000}
+    hyperparameters = {"numEpoch": 100_000}
     changes = {"taskId": task_id, "modelProfile": "gpu_regression", "useGpu": True, "hyperparameters": hyperparameters}
     body = three_calls.train_body("gpu", "") | changes
     del body["trainerImage"]
