@@ -205,7 +205,7 @@ render
 if [ "$render" = yes ]; then cat "$manifests"; exit; fi
 need_cluster
 echo "Deploying to the namespace $namespace ($(basename "$overlay"), kubectl's context $(kubectl config current-context))"
-if ! namespace_exists; then
+if kubectl get namespace "$namespace" 2>&1 >/dev/null | grep -q NotFound; then # who may not look takes it for there
     kubectl create namespace "$namespace" >/dev/null
     kubectl label namespace "$namespace" "$ours" >/dev/null
     echo "  namespace   made: $namespace"

@@ -46,7 +46,8 @@ in_words() { # POD REASON MESSAGE
         echo "its program ended (${3:-$2}). It said last:"
         { in_namespace logs "$1" --previous --tail=5 2>/dev/null || in_namespace logs "$1" --tail=5 2>/dev/null; } | sed 's/^/      /' ;;
     CreateContainerConfigError) echo "it lacks what it is configured with: $3" ;;
-    PodInitializing | ContainerCreating | NotReady) echo "${2/NotReady/it runs, and is not ready yet}. $(last_warning "$1" || true)" ;;
+    PodInitializing | ContainerCreating) echo "it is being made. $(last_warning "$1" || true)" ;;
+    NotReady) echo "it runs, and is not ready yet. $(last_warning "$1" "probe failed" || true)" ;;
     *) echo "$2 $3" ;;
     esac
 }

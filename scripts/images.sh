@@ -76,24 +76,24 @@ build() { # NAME
     esac
 }
 
-archive() { # NAME: a docker archive on standard output
+archive() { # NAME FILE
     case $builder in
-    docker) docker save "$(full_name "$1")" ;;
-    buildah)
-        local file; file=$(mktemp -u)
-        buildah push -q "$(full_name "$1")" "docker-archive:$file:$(full_name "$1")" >&2
-        cat "$file"; rm -f "$file" ;;
+    docker) docker save -o "$2" "$(full_name "$1")" ;;
+    buildah) buildah push -q "$(full_name "$1")" "docker-archive:$2:$(full_name "$1")" ;;
     *) die "A builder of your own loads its images itself." ;;
     esac
 }
 
 load() { # TARGET NAME
     echo "== $(full_name "$2") into $1"
+    local file=$work/image.tar
+    rm -f "$file"; archive "$2" "$file"
     # shellcheck disable=SC2086  # a command with its first words
     case $1 in
-    k3s) archive "$2" | ${K3S:-sudo k3s} ctr images import - ;;
-    kind) archive "$2" | kind load image-archive /dev/stdin --name "${KIND_CLUSTER:-kind}" ;;
+    k3s) ${K3S:-sudo k3s} ctr images import "$file" ;;
+    kind) kind load image-archive "$file" --name "${KIND_CLUSTER:-kind}" ;;
     esac
+    rm -f "$file"
 }
 
 push() { # NAME
@@ -124,6 +124,7 @@ if [ "$command" = list ]; then
     exit
 fi
 choose_builder
+work=$(mktemp -d); trap 'rm -rf "$work"' EXIT
 for name in "$@"; do
     case $command in
     build) build "$name" ;;

@@ -94,10 +94,12 @@ def house_prices() -> str:
 def profiles(images: Mapping[str, str]) -> str:
     """The regression as it is shipped, small enough for the node; and the same with a GPU, of which it makes no use."""
     shipped = yaml.safe_load((CHECKOUT / "model_profiles.yaml").read_text())["profiles"]["tabular_regression"]
-    return yaml.safe_dump({"profiles": {
-        name: shipped | {stage: _SMALL | {"image": images[image].partition("/")[2], "gpu": gpus} for stage, image in _STAGES}
-        for name, gpus in (("tabular_regression", 0), ("gpu_regression", 1))
-    }})  # fmt: skip
+
+    def small(gpus: int) -> dict[str, Any]:
+        tags = {stage: images[image].partition("/")[2] for stage, image in _STAGES}
+        return shipped | {stage: _SMALL | {"image": tag, "gpu": gpus} for stage, tag in tags.items()}
+
+    return yaml.safe_dump({"profiles": {"tabular_regression": small(0), "gpu_regression": small(1)}})
 
 
 def _overlay(folder: Path, images: Mapping[str, str]) -> Path:
