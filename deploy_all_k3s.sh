@@ -157,9 +157,12 @@ show() { # COMPONENT TEXT, once
 state_of() { # COMPONENT KIND/NAME: `ready`, or how far it is
     local ready wanted updated all
     if [ "$1" = setup ]; then
-        case $(in_namespace get "$2" --ignore-not-found -o go-template='{{or .status.succeeded 0}} {{range .status.conditions}}{{.type}}{{end}}') in
-        "1 "*) echo "ready" ;;
-        *Failed*) echo "failed" ;;
+        # its pod tells the end sooner than the Job, whose controller may have thousands of others to look at
+        case $(in_namespace get pods -l "$component=setup,$ours" -o go-template='{{range .items}}{{.status.phase}} {{end}}')$(
+            in_namespace get "$2" --ignore-not-found -o go-template='{{range .status.conditions}}{{.type}}{{end}}') in
+        *Succeeded*) echo "ready" ;;
+        *Failed | *FailureTarget*) echo "failed" ;;
+        "") echo "waiting for its pod, which the cluster has not made yet" ;;
         *) echo "running" ;;
         esac
         return
@@ -205,13 +208,13 @@ render
 if [ "$render" = yes ]; then cat "$manifests"; exit; fi
 need_cluster
 echo "Deploying to the namespace $namespace ($(basename "$overlay"), kubectl's context $(kubectl config current-context))"
-if kubectl get namespace "$namespace" 2>&1 >/dev/null | grep -q NotFound; then # who may not look takes it for there
+if said=$(kubectl get namespace "$namespace" 2>&1); [[ $said == *NotFound* ]]; then # who may not look takes it for there
     kubectl create namespace "$namespace" >/dev/null
     kubectl label namespace "$namespace" "$ours" >/dev/null
     echo "  namespace   made: $namespace"
 fi
 make_secrets
-in_namespace delete job modelyard-setup --ignore-not-found >/dev/null # a Job runs once; this one is to run each time
+in_namespace delete job modelyard-setup --ignore-not-found --cascade=foreground --timeout=120s >/dev/null # a Job runs once; this one is to run each time
 kubectl apply -f "$manifests" -l "$component notin (gateway, mlflow)" >/dev/null
 for store in postgres s3; do
     if has "modelyard-$store"; then wait_for "$store" "statefulset/modelyard-$store"; fi

@@ -21,8 +21,7 @@ from tests.cluster.namespaces import NAMESPACE, cluster_settings
 from tests.support.gateway_process import eventually
 
 DATASET = "house-prices.csv"
-_SMALL = {"cpu": "100m", "memory": "1Gi"}
-_STAGES = (("training", "trainer"), ("serving", "inference"))
+_STAGES = (("training", "trainer", "500m"), ("serving", "inference", "200m"))
 
 
 @dataclass(frozen=True)
@@ -95,9 +94,17 @@ def profiles(images: Mapping[str, str]) -> str:
     """The regression as it is shipped, small enough for the node; and the same with a GPU, of which it makes no use."""
     shipped = yaml.safe_load((CHECKOUT / "model_profiles.yaml").read_text())["profiles"]["tabular_regression"]
 
-    def small(gpus: int) -> dict[str, Any]:
-        tags = {stage: images[image].partition("/")[2] for stage, image in _STAGES}
-        return shipped | {stage: _SMALL | {"image": tag, "gpu": gpus} for stage, tag in tags.items()}
+    def small(gpu: int) -> dict[str, Any]:
+        stages = {
+            stage: {
+                "image": images[image].partition("/")[2],
+                "cpu": "100m" if gpu else cpu,
+                "memory": "1Gi",
+                "gpu": gpu,
+            }
+            for stage, image, cpu in _STAGES
+        }
+        return shipped | stages
 
     return yaml.safe_dump({"profiles": {"tabular_regression": small(0), "gpu_regression": small(1)}})
 
