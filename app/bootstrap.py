@@ -15,6 +15,8 @@ import httpx2
 import structlog
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 
+from app.archive.base import Archive
+from app.archive.settings import ArchiveSettings, open_archive
 from app.controllers.deployments import DeploymentController
 from app.controllers.jobs import JobController
 from app.controllers.leadership import Leadership
@@ -23,7 +25,7 @@ from app.controllers.routes import RouteController
 from app.core.errors import ConfigurationError, StoreUnavailable
 from app.core.nudge import Nudges
 from app.core.profiles import Profiles
-from app.core.settings import Settings
+from app.core.settings import LogSettings, Settings
 from app.proxy.metrics import Metrics
 from app.proxy.routes import RouteTable
 from app.runtimes.base import Runtime
@@ -136,8 +138,15 @@ def _kubernetes(settings: Settings, nudges: Nudges, tracking: Mlflow) -> Platfor
 
     if settings.tracking.uri is None:
         raise ConfigurationError("On Kubernetes set MLOPS_TRACKING__URI to an MLflow that the cluster's pods reach.")
-    runtime = KubernetesRuntime(KubernetesSettings(**settings.kubernetes.model_dump()), on_change=nudges)
+    runtime = KubernetesRuntime(KubernetesSettings(**settings.kubernetes.model_dump()), nudges, _archive(settings.logs))
     return assemble(settings, runtime, tracking, nudges, [runtime])
+
+
+def _archive(logs: LogSettings) -> Archive | None:
+    if not logs.url:
+        return None
+    secret = logs.secret_key.get_secret_value()
+    return open_archive(ArchiveSettings(logs.url, logs.endpoint, logs.region, logs.access_key, secret))
 
 
 def assemble(

@@ -68,6 +68,19 @@ class KubernetesRuntimeSettings(Slice):
     gpus: int | None = Field(None, ge=0)
 
 
+class LogSettings(Slice):
+    """Where logs go that shall outlive their pods. Without a `url` they end with them.
+
+    `access_key` and `secret_key` may also come from the usual AWS variables, as may the rest.
+    """
+
+    url: str = Field("", pattern=r"^((s3|file)://.+)?$", description="s3://bucket/prefix or file:///folder")
+    endpoint: str = Field("", pattern=r"^(https?://[^@]+)?$", description="of a store that is not Amazon's")
+    region: str = ""
+    access_key: str = ""
+    secret_key: SecretStr = SecretStr("")
+
+
 class PredictSettings(Slice):
     deadline_seconds: float = Field(60, gt=0)
     connect_timeout_seconds: float = Field(2, gt=0)
@@ -94,6 +107,7 @@ class Settings(BaseSettings):
     tracking: TrackingSettings = TrackingSettings()
     local: LocalRuntimeSettings = LocalRuntimeSettings()
     kubernetes: KubernetesRuntimeSettings = KubernetesRuntimeSettings()
+    logs: LogSettings = LogSettings()
     predict: PredictSettings = PredictSettings()
     controller: ControllerSettings = ControllerSettings()
 

@@ -8,14 +8,16 @@ from datetime import UTC, datetime
 
 import structlog
 
+from app.archive.base import Archive
 from app.core.conditions import TerminationReason
-from app.core.errors import LogNotFound, NeverFits, RuntimeUnavailable
+from app.core.errors import NeverFits, RuntimeUnavailable
 from app.core.specs import JobSpec, ServerSpec
 from app.runtimes.base import JobObservation, LogChunk, ProcessState, RuntimeCapabilities, ServerObservation
-from app.runtimes.kubernetes import logs, manifests, records, servers
+from app.runtimes.kubernetes import logs, manifests, records
 from app.runtimes.kubernetes.client import Absent, Client, Taken
 from app.runtimes.kubernetes.cluster import Cluster
-from app.runtimes.kubernetes.records import JobRecord, PodRecord, ServerRecord, Stop
+from app.runtimes.kubernetes.logs import Logs
+from app.runtimes.kubernetes.records import JobRecord, ServerRecord, Stop
 from app.runtimes.kubernetes.settings import KubernetesSettings
 from app.runtimes.kubernetes.tending import Tender
 
@@ -32,11 +34,16 @@ class KubernetesRuntime:
     """A `Runtime`. Several gateways may act on one namespace: what they do is atomic or harmless when repeated.
 
     `on_change` is called on the event loop when something may have changed. What runs outlives `close`.
+    Into `archive` go the logs, so that they outlive their pods; without one they end with them.
     """
 
-    def __init__(self, settings: KubernetesSettings, on_change: Callable[[], None] = nothing) -> None:
+    def __init__(
+        self, settings: KubernetesSettings, on_change: Callable[[], None] = nothing, archive: Archive | None = None
+    ) -> None:
         self._settings = settings
         self._on_change = on_change
+        self._archive = archive
+        self._logs: Logs | None = None
         self._client: Client | None = None
         self._known: Cluster | None = None
         self._tender: Tender | None = None
@@ -50,7 +57,8 @@ class KubernetesRuntime:
         self._client = await Client.connect(self._settings)
         self._known = Cluster(self._client, self._settings.gpus, self._changed)
         self._tender = Tender(self._client, self._known, self._settings.period)
-        loops = [*(watch.run() for watch in self._known.watches), self._tender.run()]
+        self._logs = await logs.connect(self._settings, self._client, self._known, self._archive)
+        loops = [*(watch.run() for watch in self._known.watches), self._tender.run(), *self._logs.loops()]
         self._tasks = [asyncio.create_task(loop) for loop in loops]
         for task in self._tasks:
             task.add_done_callback(_tell_end)
@@ -63,13 +71,17 @@ class KubernetesRuntime:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._logs is not None:
+            await self._logs.close()
         if self._client is not None:
             await self._client.close()
-        self._tasks, self._client, self._known, self._tender = [], None, None, None
+        self._tasks, self._client, self._known, self._tender, self._logs = [], None, None, None, None
 
     def _changed(self) -> None:
         if self._tender is not None:
             self._tender.nudge()
+        if self._logs is not None:
+            self._logs.nudge()
         self._on_change()
 
     @property
@@ -87,9 +99,10 @@ class KubernetesRuntime:
 
     async def capabilities(self) -> RuntimeCapabilities:
         details = {"namespace": self._settings.namespace}
-        gaps = (
+        gaps: tuple[str, ...] = (
             () if self._settings.work_claim else ("An interrupted job begins anew: its work folder goes with its pod.",)
         )
+        gaps += () if self._archive else ("A log ends with its pod: set MLOPS_LOGS__URL to keep logs.",)
         return RuntimeCapabilities("kubernetes", self._cluster.gpu_total or 0, gaps, details)
 
     def admit(self, spec: JobSpec | ServerSpec) -> None:
@@ -206,25 +219,22 @@ class KubernetesRuntime:
                 await self._api.delete(self._api.path("", "pods", pod.name))
         await self._api.delete(self._api.path("batch/v1", "jobs", name))
         await self._api.delete(self._api.path("apps/v1", "deployments", name))
+        await self._log.remove(name)
 
     async def read_log(self, name: str, *, replica: int = 0, offset: int = 0, limit: int = 1 << 20) -> LogChunk:
-        seen = self._cluster.job(name)
-        over = seen is not None and seen.state is ProcessState.EXITED
-        return await logs.chunk(self._api, name, self._logged(name, replica), offset, limit, over)
+        return await self._log.chunk(name, replica, offset, max(0, limit))
 
     async def log_offset(
         self, name: str, *, replica: int = 0, tail_lines: int | None = None, since: datetime | None = None
     ) -> int:
-        return await logs.offset_of(self._api, name, self._logged(name, replica), tail_lines, since)
+        return await self._log.offset_of(name, replica, tail_lines, since)
 
-    def _logged(self, name: str, replica: int) -> list[PodRecord]:
-        """The pods whose logs make up this log."""
-        pods = self._cluster.pods_of(name)
-        if name in self._cluster.servers.known:
-            return servers.replicas(pods)[replica : replica + 1]
-        if replica != 0 or self._cluster.job(name) is None:
-            raise LogNotFound(name)
-        return pods
+    @property
+    def _log(self) -> Logs:
+        self._cluster  # noqa: B018 - raises until it is known
+        if self._logs is None:
+            raise RuntimeUnavailable("The Kubernetes runtime has not been started.")
+        return self._logs
 
     async def check(self) -> None:
         """That the API serves, and that nothing of ours has died."""
