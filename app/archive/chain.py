@@ -20,14 +20,14 @@ _BEGUN, _OVER = "begun-", "over-"  # what is behind these words is the name of a
 
 
 class Chain:
-    """One log. `refresh` before anything else, and whenever somebody else may have written.
+    """One log, for one user at a time. `refresh` before anything else, and whenever somebody else may have written.
 
     `end` is its length in bytes; `begun` and `over` are the sources that it was begun to be read from, and those that
     were read to their end.
     """
 
     def __init__(self, archive: Archive, prefix: str) -> None:
-        self._archive, self._prefix = archive, prefix
+        self._archive, self.prefix = archive, prefix
         self._starts: list[int] = []
         self.end = 0
         self.begun: set[str] = set()
@@ -38,10 +38,12 @@ class Chain:
         return bool(self._starts or self.begun or self.over)
 
     async def refresh(self) -> None:
-        """See what is there; of a chain that is known only what is new is asked for."""
-        last = self._key(self._starts[-1]) if self._starts else ""
-        found = await self._list(last)
-        if not found or not self._learn(found):
+        """See what is there; of a chain that is known only its last link, which may have grown, and what is behind."""
+        before = self._starts[:-1]
+        found = await self._list(self._key(before[-1]) if before else "")
+        known = self._starts[-1:]
+        self._starts, self.end = before, known[0] if known else 0
+        if not self._learn(found) or self._starts == before != []:
             await self.relist()
 
     async def relist(self) -> None:
@@ -50,8 +52,8 @@ class Chain:
         self._learn(found)
 
     async def _list(self, after: str) -> list[tuple[str, int]]:
-        found = await self._archive.entries(self._prefix, after)
-        return [(entry.key.removeprefix(self._prefix), entry.size) for entry in found]
+        found = await self._archive.entries(self.prefix, self.prefix + after if after else "")
+        return [(entry.key.removeprefix(self.prefix), entry.size) for entry in found]
 
     def _learn(self, entries: list[tuple[str, int]]) -> bool:
         """False if links are there, but not the one that goes on: some were joined meanwhile."""
@@ -79,17 +81,17 @@ class Chain:
         Raises `Occupied` if somebody else went on from here: refresh, and see how far they came.
         """
         head = Head(place, ((written, self.end),), until).content()
-        await _whole(self._archive.put_new(self._prefix + self._key(self.end), head + content))
+        await _whole(self._archive.put_new(self.prefix + self._key(self.end), head + content))
         self._starts.append(self.end)
         self.end += len(content)
 
     async def begin(self, source: str) -> None:
-        await _whole(self._archive.put(f"{self._prefix}{_BEGUN}{source}", b""))
+        await _whole(self._archive.put(f"{self.prefix}{_BEGUN}{source}", b""))
         self.begun.add(source)
 
     async def finish(self, source: str) -> None:
         """Say that nothing of this source will follow."""
-        await _whole(self._archive.put(f"{self._prefix}{_OVER}{source}", b""))
+        await _whole(self._archive.put(f"{self.prefix}{_OVER}{source}", b""))
         self.over.add(source)
 
     async def read(self, offset: int, limit: int) -> bytes:
@@ -106,13 +108,13 @@ class Chain:
         index = bisect_right(starts, offset) - 1
         while limit > 0:
             length = min(limit, starts[index + 1] - offset)
-            key = self._prefix + self._key(starts[index])
+            key = self.prefix + self._key(starts[index])
             pieces.append(await self._archive.get(key, HEAD + offset - starts[index], length))
             offset, limit, index = offset + length, limit - length, index + 1
         return b"".join(pieces)
 
     async def _head(self, start: int) -> Head:
-        return head_of(await self._archive.get(self._prefix + self._key(start), 0, HEAD))
+        return head_of(await self._archive.get(self.prefix + self._key(start), 0, HEAD))
 
     async def head(self, index: int) -> Head | None:
         """Of one link; None if it was joined with others just now."""
@@ -129,12 +131,12 @@ class Chain:
         """Make large links of small ones, but for the last `keep`. A reader who comes meanwhile sees the same bytes."""
         for first, last in self._groups(keep):
             starts = self._starts[first:last]
-            found = await asyncio.gather(*(self._archive.get(self._prefix + self._key(start)) for start in starts))
+            found = await asyncio.gather(*(self._archive.get(self.prefix + self._key(start)) for start in starts))
             heads = [head_of(content) for content in found]
             head = Head(heads[-1].place, tuple(mark for one in heads for mark in one.marks), heads[-1].until)
             content = b"".join([head.content(), *(one[HEAD:] for one in found)])
-            await self._archive.put(self._prefix + self._key(starts[0]), content)
-            await self._archive.delete([self._prefix + self._key(start) for start in starts[1:]])
+            await self._archive.put(self.prefix + self._key(starts[0]), content)
+            await self._archive.delete([self.prefix + self._key(start) for start in starts[1:]])
         await self.relist()
 
     def _groups(self, keep: int) -> list[tuple[int, int]]:

@@ -16,7 +16,7 @@ from app.archive.chain import Chain
 from app.archive.links import Place
 from app.core.errors import RuntimeUnavailable
 from app.runtimes.kubernetes.client import Absent, Client
-from app.runtimes.kubernetes.loglines import Babble, Behind, Lines, Piece, milliseconds, second
+from app.runtimes.kubernetes.loglines import Babble, Behind, Lines, Piece, milliseconds, second_before
 from app.runtimes.kubernetes.manifests import CONTAINER
 from app.runtimes.kubernetes.records import PodRecord
 
@@ -68,7 +68,6 @@ class Follower:
         self._at, self._nth, self._part = "", 0, 0
         self._held = bytearray(missing(gap) if gap else b"")
         self._held_since, self._written = time.monotonic(), 0
-        self._left: Piece | None = None  # what had no line feed when the stream ended
         self._is_first = False
 
     async def run(self) -> None:
@@ -83,8 +82,6 @@ class Follower:
         why = await self._read_on()
         if why:
             self._state(why)
-        elif self._left is not None:
-            self._take(self._left)
         await self._flush()
         await self._chain.finish(str(self._source))
 
@@ -99,7 +96,7 @@ class Follower:
         """
         clean, failing, backoff = False, 0.0, _FIRST_BACKOFF
         while True:
-            pod, began = self._look(), time.monotonic()
+            pod, began, before = self._look(), time.monotonic(), self._place
             over = pod is None or _has_ended(pod, self._source, clean)
             if pod is None:
                 return "" if clean else "its pod was gone before it was read to its end."
@@ -116,7 +113,8 @@ class Follower:
                     return f"its node did not give it for {_PATIENCE:g} s ({error})."
                 log.info("log_interrupted", source=str(self._source), cause=str(error))
                 await self._flush()
-            backoff = _FIRST_BACKOFF if time.monotonic() - began > _BRIEF else min(_LAST_BACKOFF, backoff * 2)
+            lasted = time.monotonic() - began > _BRIEF or self._place != before
+            backoff = _FIRST_BACKOFF if lasted else min(_LAST_BACKOFF, backoff * 2)
             await asyncio.sleep(backoff * random.uniform(0.5, 1))
 
     async def _stream(self, pod: PodRecord, *, follow: bool) -> bool:
@@ -135,13 +133,10 @@ class Follower:
                 if follow and (now > until or now - ended_at > _LINGER):
                     break
             else:
-                self._left = self._last(behind, lines)
+                for piece in lines.feed(b"", final=True):
+                    self._pass(behind, piece)
         await self._flush()
         return content == b""
-
-    def _last(self, behind: _Behind, lines: Lines) -> Piece | None:
-        piece = lines.unfinished()
-        return behind(piece) if piece is not None else None
 
     async def _next(self, read: Callable[[], Awaitable[bytes]]) -> bytes | None:
         """None if nothing comes for a while."""
@@ -169,8 +164,8 @@ class Follower:
             while (content := await read()) and not behind.found:
                 for piece in lines.feed(content):
                     behind(piece)
-        if not behind.found and (rest := lines.unfinished()) is not None:
-            behind(rest)
+        for piece in () if behind.found else lines.feed(b"", final=True):
+            behind(piece)
         if behind.found:
             return _Behind(self._place, limit=behind.dropped)
         self._state("the node had rotated it away before it was read.")
@@ -189,7 +184,6 @@ class Follower:
             self._nth = self._nth + 1 if at == self._at else 1
             self._at = at
         self._part = 0 if piece.whole else self._part + len(piece.content)
-        self._left = None
         self._hold(piece.content)
         self._written = self._written or milliseconds(piece.at)
 
@@ -237,7 +231,7 @@ class _Behind(Behind):
 
     def __init__(self, place: Place, limit: int | None = None) -> None:
         super().__init__(place)
-        self.since = second(place.at)
+        self.since = second_before(place.at)
         self._limit = limit
 
     def __call__(self, piece: Piece) -> Piece | None:

@@ -52,6 +52,9 @@ class KeptLogs:
         chain, over = await self._seen(name, replica, offset + limit)
         content = await chain.read(offset, limit)
         end = offset + len(content)
+        self._chains[chain.prefix] = chain
+        if len(self._chains) > _CHAINS:
+            self._chains.popitem(last=False)
         return LogChunk(offset, content, end, finished=over and end >= chain.end)
 
     async def offset_of(self, name: str, replica: int, tail_lines: int | None, since: datetime | None) -> int:
@@ -64,13 +67,16 @@ class KeptLogs:
         await self._archive.delete([entry.key for entry in await self._archive.entries(prefix)])
 
     async def _seen(self, name: str, replica: int, wanted: int | None) -> tuple[Chain, bool]:
-        """The chain as it is, and whether it is whole. Waits a little for the first bytes, and for the last, unless it
+        """The chain as it is, ours alone, and whether it is whole. Waits a little for the first bytes, and for the last, unless it
         is longer than `wanted`. What is lost is stated by the first who asks for it."""
         clock = asyncio.get_running_loop().time
-        began = clock()
+        began: float = clock()
+        chain: Chain | None = None
         while True:
             over = is_over(self._cluster, name)  # asked first: what was written before the end is then seen below
-            chain = self._remembered(await self._prefix(name, replica))
+            prefix = await self._prefix(name, replica)
+            if chain is None or chain.prefix != prefix:
+                chain = self._chains.pop(prefix, None) or Chain(self._archive, prefix)
             await chain.refresh()
             pending = self._pending(chain, name, replica)
             if not pending and not chain.exists:
@@ -94,13 +100,6 @@ class KeptLogs:
             begun = [pod for pod in pods_of_log(self._cluster, name, replica) if pod.has_begun]
             return ({str(Source(pod.name, pod.restarts)) for pod in begun} | chain.begun) - chain.over
         return chain.begun - chain.over
-
-    def _remembered(self, prefix: str) -> Chain:
-        chain = self._chains.pop(prefix, None) or Chain(self._archive, prefix)
-        self._chains[prefix] = chain
-        if len(self._chains) > _CHAINS:
-            self._chains.popitem(last=False)
-        return chain
 
     async def _prefix(self, name: str, replica: int) -> str:
         """Raises `LogNotFound`. A job that the cluster has forgotten is known by what was kept of it."""

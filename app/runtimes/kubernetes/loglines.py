@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from app.archive.links import Place
 
 _TIME = re.compile(rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d)) ")
 _LONGEST_TIME = 64  # bytes, with room
+_BACK = timedelta(seconds=10)
 _SPLIT = 1 << 14  # bytes after which a node begins another entry; a kubelet before 1.26 gives each its time
 
 
@@ -34,36 +35,34 @@ class Lines:
         self._rest = b""
         self._at = b""  # of the line that we are in
 
-    def feed(self, content: bytes) -> Iterator[Piece]:
+    def feed(self, content: bytes, *, final: bool = False) -> Iterator[Piece]:
+        """With `final` all is given out, and the last piece may lack its line feed."""
         rest, position = self._rest + content, 0
-        while True:
+        while self._at or (found := _TIME.match(rest, position)):
             if not self._at:
-                found = _TIME.match(rest, position)
-                if found is None:
-                    break
                 self._at, position = found[1], found.end()
             feed = rest.find(b"\n", position, position + _SPLIT + 1)
             if feed >= 0:
                 yield Piece(self._at, rest[position : feed + 1], True)
                 self._at, position = b"", feed + 1
-            elif len(rest) - position >= _SPLIT + _LONGEST_TIME:
+            elif self._is_split(rest, position + _SPLIT, final):
                 yield Piece(self._at, rest[position : position + _SPLIT], False)
                 position += _SPLIT
                 again = _TIME.match(rest, position)
                 position = again.end() if again else position
             else:
                 break
+        if final and self._at and position < len(rest):
+            yield Piece(self._at, rest[position:], False)
+            position = len(rest)
         self._rest = rest[position:]
-        if not self._at and (b"\n" in self._rest or len(self._rest) >= _LONGEST_TIME):
+        if not self._at and (b"\n" in self._rest or len(self._rest) >= (1 if final else _LONGEST_TIME)):
             raise Babble(self._rest[:200].decode(errors="replace").strip())
 
-    def unfinished(self) -> Piece | None:
-        """What has no line feed. Raises `Babble`."""
-        if self._at:
-            return Piece(self._at, self._rest, False) if self._rest else None
-        if self._rest:
-            raise Babble(self._rest.decode(errors="replace"))
-        return None
+    @staticmethod
+    def _is_split(rest: bytes, end: int, final: bool) -> bool:
+        """Whether enough is here to see if a time follows at `end`."""
+        return len(rest) > end and (final or len(rest) >= end + _LONGEST_TIME or rest.find(b"\n", end) >= 0)
 
 
 class Behind:
@@ -103,9 +102,9 @@ def milliseconds(at: bytes) -> int:
     return int(_moment(at.decode()).timestamp() * 1000)
 
 
-def second(at: str) -> str:
-    """The whole second, as the API takes it; nothing of nothing."""
-    return _moment(at).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if at else ""
+def second_before(at: str) -> str:
+    """From when to ask, as the API takes it, in whole seconds: early enough for a clock that was set back a little."""
+    return (_moment(at).astimezone(UTC) - _BACK).strftime("%Y-%m-%dT%H:%M:%SZ") if at else ""
 
 
 def _moment(at: str) -> datetime:
