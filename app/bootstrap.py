@@ -99,6 +99,10 @@ class Runner:
             await neighbour.start()
         self._tasks = [asyncio.create_task(loop.run(), name=loop.name) for loop in self._loops]
 
+    def leads(self) -> bool:
+        """Whether this gateway's controllers act."""
+        return self._leadership.is_ours()
+
     async def stop(self) -> None:
         for task in self._tasks:
             task.cancel()
@@ -139,7 +143,9 @@ def _kubernetes(settings: Settings, nudges: Nudges, tracking: Mlflow) -> Platfor
     if settings.tracking.uri is None:
         raise ConfigurationError("On Kubernetes set MLOPS_TRACKING__URI to an MLflow that the cluster's pods reach.")
     runtime = KubernetesRuntime(KubernetesSettings(**settings.kubernetes.model_dump()), nudges, _archive(settings.logs))
-    return assemble(settings, runtime, tracking, nudges, [runtime])
+    platform = assemble(settings, runtime, tracking, nudges, [runtime])
+    runtime.ships = platform.runner.leads
+    return platform
 
 
 def _archive(logs: LogSettings) -> Archive | None:

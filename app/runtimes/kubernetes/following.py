@@ -55,15 +55,17 @@ def missing(why: str) -> bytes:
 
 
 class Follower:
-    """Ships one source. `look` gives the pod as it is now, `pace` how much may be held back.
+    """Ships one source. `look` gives the pod as it is now, `pace` how much may be held back, and
+    `tell` is called when all is read, before that is written down.
 
     Raises `Occupied` when another gateway went on with the chain, and outages of the archive; then begin again.
     """
 
     def __init__(
         self, client: Client, chain: Chain, source: Source, look: Callable[[], PodRecord | None],
-        pace: Callable[[], Pace], gap: str = "",
+        pace: Callable[[], Pace], tell: Callable[[], Awaitable[None]], gap: str = "",
     ) -> None:  # fmt: skip
+        self._tell = tell
         self._client, self._chain, self._source, self._look, self._pace = client, chain, source, look, pace
         self._at, self._nth, self._part = "", 0, 0
         self._held = bytearray(missing(gap) if gap else b"")
@@ -83,6 +85,7 @@ class Follower:
         if why:
             self._state(why)
         await self._flush()
+        await self._tell()
         await self._chain.finish(str(self._source))
 
     @property

@@ -22,6 +22,7 @@ from app.runtimes.kubernetes.cluster import Cluster
 from app.runtimes.kubernetes.following import Source, close_lost
 from app.runtimes.kubernetes.logs import is_over, pods_of_log
 from app.runtimes.kubernetes.shipping import Shipper, lost, prefix_of
+from app.runtimes.kubernetes.stories import Stories
 
 _CHAINS = 256  # that are remembered
 _FIRST_BYTES, _LAST_BYTES = 2.0, 5.0  # seconds that a reader waits for what is surely being shipped
@@ -33,10 +34,11 @@ class KeptLogs:
     """`client` is for streams, and closed with this."""
 
     def __init__(
-        self, client: Client, cluster: Cluster, archive: Archive, period: float, acts: Callable[[], bool] = lambda: True
-    ) -> None:
+        self, client: Client, cluster: Cluster, archive: Archive, stories: Stories, period: float,
+        ships: Callable[[], bool],
+    ) -> None:  # fmt: skip
         self._client, self._cluster, self._archive = client, cluster, archive
-        self._shipper = Shipper(client, cluster, archive, acts, period)
+        self._shipper = Shipper(client, cluster, archive, stories, ships, period)
         self._chains: OrderedDict[str, Chain] = OrderedDict()
 
     def loops(self) -> list[Coroutine[Any, Any, None]]:
@@ -67,8 +69,8 @@ class KeptLogs:
         await self._archive.delete([entry.key for entry in await self._archive.entries(prefix)])
 
     async def _seen(self, name: str, replica: int, wanted: int | None) -> tuple[Chain, bool]:
-        """The chain as it is, ours alone, and whether it is whole. Waits a little for the first bytes, and for the last, unless it
-        is longer than `wanted`. What is lost is stated by the first who asks for it."""
+        """The chain as it is, ours alone, and whether it is whole. Waits a little for the first bytes, and for the
+        last, unless it is longer than `wanted`. What is lost is stated by the first who asks for it."""
         clock = asyncio.get_running_loop().time
         began: float = clock()
         chain: Chain | None = None

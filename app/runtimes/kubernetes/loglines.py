@@ -38,8 +38,11 @@ class Lines:
     def feed(self, content: bytes, *, final: bool = False) -> Iterator[Piece]:
         """With `final` all is given out, and the last piece may lack its line feed."""
         rest, position = self._rest + content, 0
-        while self._at or (found := _TIME.match(rest, position)):
+        while True:
             if not self._at:
+                found = _TIME.match(rest, position)
+                if found is None:
+                    break
                 self._at, position = found[1], found.end()
             feed = rest.find(b"\n", position, position + _SPLIT + 1)
             if feed >= 0:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -15,6 +15,7 @@ from app.runtimes.kubernetes.cluster import Cluster
 from app.runtimes.kubernetes.manifests import CONTAINER
 from app.runtimes.kubernetes.records import PodRecord
 from app.runtimes.kubernetes.settings import KubernetesSettings
+from app.runtimes.kubernetes.stories import Stories
 
 
 class Logs(Protocol):
@@ -34,13 +35,16 @@ class Logs(Protocol):
     async def close(self) -> None: ...
 
 
-async def connect(settings: KubernetesSettings, client: Client, cluster: Cluster, archive: Archive | None) -> Logs:
+async def connect(
+    settings: KubernetesSettings, client: Client, cluster: Cluster, archive: Archive | None, stories: Stories,
+    ships: Callable[[], bool],
+) -> Logs:  # fmt: skip
     if archive is None:
         return PodLogs(client, cluster)
     from app.runtimes.kubernetes.kept_logs import KeptLogs  # after what it needs of this module
 
     streams = await Client.connect(settings, connections=0)
-    return KeptLogs(streams, cluster, archive, settings.period)
+    return KeptLogs(streams, cluster, archive, stories, settings.period, ships)
 
 
 def pods_of_log(cluster: Cluster, name: str, replica: int) -> list[PodRecord]:

@@ -12,13 +12,14 @@ from app.archive.base import Archive
 from app.core.conditions import TerminationReason
 from app.core.errors import NeverFits, RuntimeUnavailable
 from app.core.specs import JobSpec, ServerSpec
-from app.runtimes.base import JobObservation, LogChunk, ProcessState, RuntimeCapabilities, ServerObservation
+from app.runtimes.base import JobObservation, LogChunk, ProcessState, RuntimeCapabilities, ServerObservation, Story
 from app.runtimes.kubernetes import logs, manifests, records
 from app.runtimes.kubernetes.client import Absent, Client, Taken
 from app.runtimes.kubernetes.cluster import Cluster
 from app.runtimes.kubernetes.logs import Logs
 from app.runtimes.kubernetes.records import JobRecord, ServerRecord, Stop
 from app.runtimes.kubernetes.settings import KubernetesSettings
+from app.runtimes.kubernetes.stories import Stories
 from app.runtimes.kubernetes.tending import Tender
 
 _FIRST_SIGHT = 20.0  # seconds that a start waits for the cluster
@@ -34,7 +35,8 @@ class KubernetesRuntime:
     """A `Runtime`. Several gateways may act on one namespace: what they do is atomic or harmless when repeated.
 
     `on_change` is called on the event loop when something may have changed. What runs outlives `close`.
-    Into `archive` go the logs, so that they outlive their pods; without one they end with them.
+    Into `archive` go the logs, so that they outlive their pods; without one they end with them. `ships` says
+    whether this gateway shall ship them; with several that do the logs are the same, and the work is more.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class KubernetesRuntime:
         self._on_change = on_change
         self._archive = archive
         self._logs: Logs | None = None
+        self.ships: Callable[[], bool] = lambda: True
         self._client: Client | None = None
         self._known: Cluster | None = None
         self._tender: Tender | None = None
@@ -57,7 +60,10 @@ class KubernetesRuntime:
         self._client = await Client.connect(self._settings)
         self._known = Cluster(self._client, self._settings.gpus, self._changed)
         self._tender = Tender(self._client, self._known, self._settings.period)
-        self._logs = await logs.connect(self._settings, self._client, self._known, self._archive)
+        self._stories = Stories(self._client, self._known, self._archive)
+        self._logs = await logs.connect(
+            self._settings, self._client, self._known, self._archive, self._stories, lambda: self.ships()
+        )
         loops = [*(watch.run() for watch in self._known.watches), self._tender.run(), *self._logs.loops()]
         self._tasks = [asyncio.create_task(loop) for loop in loops]
         for task in self._tasks:
@@ -235,6 +241,10 @@ class KubernetesRuntime:
         if self._logs is None:
             raise RuntimeUnavailable("The Kubernetes runtime has not been started.")
         return self._logs
+
+    async def story(self, name: str) -> Story:
+        self._cluster  # noqa: B018 - raises until it is known
+        return await self._stories.of(name)
 
     async def check(self) -> None:
         """That the API serves, and that nothing of ours has died."""

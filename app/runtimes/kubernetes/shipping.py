@@ -20,6 +20,7 @@ from app.runtimes.kubernetes.client import Client
 from app.runtimes.kubernetes.cluster import Cluster
 from app.runtimes.kubernetes.following import Follower, Pace, Source, close_lost
 from app.runtimes.kubernetes.records import PodRecord
+from app.runtimes.kubernetes.stories import Stories
 
 _BREATH = 0.1  # seconds in which changes gather
 _STAND_BACK = 3.0  # seconds after another gateway was faster
@@ -44,9 +45,11 @@ class Shipper:
     """`client` is for streams: there is one open for every container that runs."""
 
     def __init__(
-        self, client: Client, cluster: Cluster, archive: Archive, acts: Callable[[], bool], period: float
-    ) -> None:
+        self, client: Client, cluster: Cluster, archive: Archive, stories: Stories, acts: Callable[[], bool],
+        period: float,
+    ) -> None:  # fmt: skip
         self._client, self._cluster, self._archive, self._acts, self._period = client, cluster, archive, acts, period
+        self._stories = stories
         self._chores: dict[str, asyncio.Task[None]] = {}
         self._followers: dict[str, Follower] = {}
         self._done: set[Source] = set()
@@ -121,15 +124,23 @@ class Shipper:
             if pod.has_begun and prefix_of(self._client.namespace, pod) == prefix:
                 for source in sources_of(pod):
                     if str(source) not in chain.over:
-                        await self._follow(chain, source, _gap_before(chain, source))
+                        await self._follow(chain, source, pod)
                     self._done.add(source)
         if not self._grows(prefix, task):
             await chain.join()
 
-    async def _follow(self, chain: Chain, source: Source, gap: str) -> None:
-        follower = Follower(
-            self._client, chain, source, lambda: self._cluster.pods.known.get(source.pod), self._pace, gap
-        )
+    async def _follow(self, chain: Chain, source: Source, pod: PodRecord) -> None:
+        def look() -> PodRecord | None:
+            return self._cluster.pods.known.get(source.pod)
+
+        async def tell() -> None:
+            try:
+                await self._stories.keep(look() or pod)
+            except RuntimeUnavailable as outage:
+                log.warning("story_incomplete", source=str(source), cause=str(outage))
+
+        gap = _gap_before(chain, source)
+        follower = Follower(self._client, chain, source, look, self._pace, tell, gap)
         self._followers[str(source)] = follower
         try:
             await follower.run()

@@ -19,6 +19,7 @@ from app.runtimes.kubernetes import records
 from app.runtimes.kubernetes.client import Client
 from app.runtimes.kubernetes.cluster import Cluster
 from app.runtimes.kubernetes.kept_logs import KeptLogs
+from app.runtimes.kubernetes.stories import Stories
 
 START = datetime(2026, 11, 21, tzinfo=UTC).timestamp()
 
@@ -50,6 +51,8 @@ class RudeNode:
         self.fails = False
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
+        if not request.path.endswith("/log"):
+            return self._told(request)
         pod, query = request.path.split("/")[-2], request.query
         follow, since = query["follow"] == "true", query.get("sinceTime", "")
         self.asked.append((pod, follow, since))
@@ -62,6 +65,14 @@ class RudeNode:
         await response.prepare(request)
         await self._play(container, follow, since, response, request)
         return response
+
+    def _told(self, request: web.Request) -> web.Response:
+        if not request.path.endswith("/events"):
+            return web.json_response({"message": "gone"}, status=404)
+        name = request.query["fieldSelector"].partition("=")[2]
+        about = {"kind": "Pod", "name": name}
+        event = {"metadata": {"creationTimestamp": "2026-11-21T00:00:00Z"}, "involvedObject": about, "reason": "Seen"}
+        return web.json_response({"metadata": {}, "items": [event]})
 
     async def _play(
         self, container: Container, follow: bool, since: str, response: web.StreamResponse, request: Any
@@ -148,7 +159,8 @@ class Yard:
             watch.synced.set()
         self._clusters.append(cluster)
         self._tell()
-        logs = KeptLogs(client, cluster, self.archive, 0.05, lambda: acts)
+        stories = Stories(client, cluster, self.archive)
+        logs = KeptLogs(client, cluster, self.archive, stories, 0.05, lambda: acts)
         tasks = [asyncio.create_task(loop) for loop in logs.loops()]
         try:
             yield logs

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
 from app.core.errors import LogNotFound
+from app.runtimes.base import LogChunk
 from app.runtimes.kubernetes.kept_logs import KeptLogs
 from tests.app.runtimes.kubernetes.rude_logs import Container, Yard, a_yard
 
+T = TypeVar("T")
 NAME, POD, WHOLE = "train-a", "train-a-x", 1 << 30
 
 
@@ -35,20 +38,32 @@ async def read(logs: KeptLogs, limit: int = WHOLE) -> bytes:
         return b""
 
 
-async def until(logs: KeptLogs, wanted: bytes) -> None:
-    found = b""
+async def until(so: Callable[[], Awaitable[T]]) -> T:
+    """Look until there is something."""
+    async with asyncio.timeout(20):
+        while True:
+            if found := await so():
+                return found
+            await asyncio.sleep(0.02)
+
+
+async def reads(logs: KeptLogs, wanted: bytes) -> None:
+    async def so() -> bool:
+        return await read(logs) == wanted
+
     try:
-        async with asyncio.timeout(20):
-            while (found := await read(logs)) != wanted:
-                await asyncio.sleep(0.02)
+        await until(so)
     except TimeoutError:
-        assert found == wanted
+        assert await read(logs) == wanted
 
 
 async def finished(logs: KeptLogs) -> bytes:
-    async with asyncio.timeout(30):
-        while not (chunk := await logs.chunk(NAME, 0, 0, WHOLE)).finished:
-            await asyncio.sleep(0.02)
+    async def so() -> LogChunk | None:
+        chunk = await logs.chunk(NAME, 0, 0, WHOLE)
+        return chunk if chunk.finished else None
+
+    chunk = await until(so)
+    assert chunk is not None
     return chunk.content
 
 
@@ -56,7 +71,7 @@ async def test_a_log_is_read_while_it_is_written_and_after_its_pod_is_gone(yard:
     async with yard.gateway() as logs:
         container = yard.pod(POD)
         first = writes(container, b"one\n", b"two\n")
-        await until(logs, first)
+        await reads(logs, first)
         second = writes(container, b"three\n", b"no line feed", at=1)
         yard.pod(POD, ended=True)
         assert await finished(logs) == first + second
@@ -73,7 +88,7 @@ async def test_a_gateway_that_comes_in_mid_log_goes_on_where_the_last_one_was_ki
     for round_ in range(4):
         async with yard.gateway() as logs:
             whole += writes(container, *(b"%d %d\n" % (round_, number) for number in range(50)), at=round_ / 10)
-            await until(logs, whole)
+            await reads(logs, whole)
     yard.pod(POD, ended=True)
     async with yard.gateway() as logs:
         assert await finished(logs) == whole
@@ -85,7 +100,7 @@ async def test_streams_that_break_in_mid_line_repeat_or_end_too_early_double_and
     container.breaks_after, container.closes_early = [333, 7000, 31, 20_000], 2
     whole = writes(container, *(b"line %d\n" % number for number in range(300)), b"y" * 50_000 + b"\n", b"\n", b"\n")
     async with yard.gateway() as logs:
-        await until(logs, whole)
+        await reads(logs, whole)
         whole += writes(container, b"the end\n", at=5)
         yard.pod(POD, ended=True)
         assert await finished(logs) == whole
@@ -95,7 +110,7 @@ async def test_lines_of_one_moment_and_equal_lines_are_told_apart(yard: Yard) ->
     container = yard.pod(POD)
     container.lines = [(1.0, b"same\n")] * 21
     async with yard.gateway() as logs:
-        await until(logs, b"same\n" * len(container.lines))
+        await reads(logs, b"same\n" * len(container.lines))
     container.lines += [(1.0, b"same\n"), (0.5, b"the clock went back\n"), (0.5, b"same\n")]
     yard.pod(POD, ended=True)
     async with yard.gateway() as logs:
@@ -117,7 +132,7 @@ async def test_a_gateway_that_was_killed_in_a_long_line_goes_on_in_it(yard: Yard
     line = bytes(range(32, 127)) * 1000
     container.lines = [(0.0, line[:40_000])]
     async with yard.gateway() as logs:
-        await until(logs, line[:32768])
+        await reads(logs, line[:32768])
     container.lines = [(0.0, line + b"\n"), (0.1, b"next\n")]
     yard.pod(POD, ended=True)
     async with yard.gateway() as logs:
@@ -130,8 +145,8 @@ async def test_two_gateways_that_ship_at_once_make_one_log(yard: Yard) -> None:
     async with yard.gateway() as one, yard.gateway() as two:
         for round_ in range(5):
             whole += writes(container, *(b"%d %d\n" % (round_, number) for number in range(100)), at=round_)
-            await until(one, whole)
-            await until(two, whole)
+            await reads(one, whole)
+            await reads(two, whole)
         yard.pod(POD, ended=True)
         assert await finished(one) == await finished(two) == whole
 
@@ -142,15 +157,15 @@ async def test_a_gateway_that_does_not_ship_reads_what_the_other_shipped(yard: Y
         whole = writes(container, b"one\n")
         assert await read(idle) == b""
         async with yard.gateway() as acting:
-            await until(acting, whole)
-            await until(idle, whole)
+            await reads(acting, whole)
+            await reads(idle, whole)
 
 
 async def test_what_the_node_rotated_away_is_stated_and_offsets_stay(yard: Yard) -> None:
     container = yard.pod(POD)
     first = writes(container, b"one\n", b"two\n")
     async with yard.gateway() as logs:
-        await until(logs, first)
+        await reads(logs, first)
     container.lines = [(30.0, b"much later\n")]
     yard.pod(POD, ended=True)
     async with yard.gateway() as logs:
@@ -163,9 +178,7 @@ async def test_a_log_that_is_first_read_late_says_that_its_beginning_may_be_miss
     container = yard.pod(POD)
     container.lines = [(400.0, b"line 400\n")]
     async with yard.gateway() as logs:
-        async with asyncio.timeout(10):
-            while not (found := await read(logs)):
-                await asyncio.sleep(0.02)
+        found = await until(lambda: read(logs))
     assert b"begins 400 s after the program" in found and found.endswith(b"]\nline 400\n")
 
 
@@ -173,7 +186,7 @@ async def test_a_pod_that_is_gone_before_its_log_was_read_leaves_a_stated_gap(ya
     container = yard.pod(POD)
     first = writes(container, b"one\n")
     async with yard.gateway() as logs:
-        await until(logs, first)
+        await reads(logs, first)
     writes(container, b"never read\n", at=1)
     yard.remove(POD)
     async with yard.gateway(acts=False) as logs:
@@ -188,7 +201,7 @@ async def test_the_runs_of_a_job_make_one_log(yard: Yard) -> None:
         yard.pod(POD, ended=True)
         assert await finished(logs) == first
         second = writes(yard.pod("train-a-y", run=2), b"run 2\n", at=9)
-        await until(logs, first + second)
+        await reads(logs, first + second)
         assert not (await logs.chunk(NAME, 0, 0, WHOLE)).finished
         yard.remove(POD)
         yard.pod("train-a-y", run=2, ended=True)
@@ -199,30 +212,28 @@ async def test_what_a_node_says_in_the_place_of_a_log_is_no_log(yard: Yard) -> N
     container = yard.pod(POD)
     container.says = b"unable to retrieve container logs for containerd://abc"
     async with yard.gateway() as logs:
-        async with asyncio.timeout(10):
-            while len(yard.node.asked) < 3:
-                await asyncio.sleep(0.02)
+
+        async def asked() -> bool:
+            return len(yard.node.asked) >= 3
+
+        await until(asked)
         assert await read(logs) == b""
         container.says = b""
-        await until(logs, writes(container, b"there it is\n"))
+        await reads(logs, writes(container, b"there it is\n"))
 
 
 async def test_one_log_that_hangs_holds_up_no_other_and_an_end_frees_it(yard: Yard) -> None:
     async with yard.gateway() as logs:
         hanging = yard.pod("train-a-h", server=True)
         hanging.hangs = 1
-        whole = writes(yard.pod(POD), b"fine\n")
-        async with asyncio.timeout(10):
-            while b"fine\n" not in await read(logs):
-                await asyncio.sleep(0.02)
-        assert whole == b"fine\n"
+        await reads(logs, writes(yard.pod(POD), b"fine\n"))
 
 
 async def test_while_nothing_happens_nothing_is_asked(yard: Yard) -> None:
     async with yard.gateway() as logs:
         whole = writes(yard.pod(POD), b"one\n")
         yard.pod("train-a-z", ended=True)
-        await until(logs, whole)
+        await reads(logs, whole)
         await asyncio.sleep(0.3)
         seen = len(yard.node.asked)
         await asyncio.sleep(1.5)  # the time in which a hasty one asks many times
@@ -232,7 +243,7 @@ async def test_while_nothing_happens_nothing_is_asked(yard: Yard) -> None:
 async def test_a_log_that_was_removed_is_gone_though_its_pod_still_writes(yard: Yard) -> None:
     async with yard.gateway() as logs:
         container = yard.pod(POD)
-        await until(logs, writes(container, b"one\n"))
+        await reads(logs, writes(container, b"one\n"))
         await logs.remove(NAME)
         writes(container, b"two\n", at=1)
         yard.pod(POD, ended=True)
@@ -248,10 +259,12 @@ async def test_a_long_log_ends_in_few_large_links(yard: Yard) -> None:
         whole = b""
         for round_ in range(8):
             whole += writes(container, *(b"%d\n" % number for number in range(10)), at=round_)
-            await until(logs, whole)
+            await reads(logs, whole)
         yard.pod(POD, ended=True)
         assert await finished(logs) == whole
-        async with asyncio.timeout(10):
-            while len(await yard.archive.entries(f"n/{NAME}/u1/job/")) > 3:
-                await asyncio.sleep(0.02)
+
+        async def few() -> bool:
+            return len(await yard.archive.entries(f"n/{NAME}/u1/job/")) <= 3
+
+        await until(few)
         assert await finished(logs) == whole
