@@ -135,6 +135,8 @@ class Yard:
         containers = self.node.pods.setdefault(name, [])
         while len(containers) <= how.get("restarts", 0):
             containers.append(Container())
+        for earlier in containers[:-1]:
+            earlier.running = False
         containers[-1].running = not how.get("ended", False)
         self._manifests[name] = pod_manifest(name, **how)
         self._tell()
@@ -150,6 +152,13 @@ class Yard:
             found = [records.pod_record(one, None) for one in self._manifests.values()]
             cluster.pods.known = {pod.name: pod for pod in found}
             cluster._forget()
+
+    @asynccontextmanager
+    async def stories(self) -> AsyncIterator[Stories]:
+        """Those that a gateway tells which knows none of the objects any more."""
+        client = Client(ApiClient(Configuration(host=self._url)), "n")
+        yield Stories(client, Cluster(client, 0, lambda: None), self.archive)
+        await client.close()
 
     @asynccontextmanager
     async def gateway(self, acts: bool = True) -> AsyncIterator[KeptLogs]:

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import pytest
 
+from app.archive.chain import Chain
 from app.core.errors import LogNotFound
 from app.runtimes.base import LogChunk
 from app.runtimes.kubernetes.kept_logs import KeptLogs
@@ -268,3 +269,49 @@ async def test_a_long_log_ends_in_few_large_links(yard: Yard) -> None:
 
         await until(few)
         assert await finished(logs) == whole
+
+
+async def test_what_the_cluster_said_of_a_pod_is_there_when_the_pod_is_gone(yard: Yard) -> None:
+    async with yard.gateway() as logs:
+        whole = writes(yard.pod(POD), b"one\n")
+        yard.pod(POD, ended=True)
+        assert await finished(logs) == whole
+        yard.remove(POD)
+    async with yard.stories() as stories:
+        story = await stories.of(NAME)
+    (run,) = story.runs
+    assert (run.name, run.node, run.exit_code, run.reason) == (POD, "n1", 0, "Completed")
+    assert {event.about for event in story.events} == {f"Pod/{POD}", f"Pod/{NAME}"}
+
+
+async def test_a_replicas_log_goes_on_over_restarts_and_says_what_it_never_saw(yard: Yard) -> None:
+    first = writes(yard.pod(POD, server=True), b"start 1\n")
+    async with yard.gateway():
+        prefix = f"n/{NAME}/u1/{POD}/"
+
+        async def kept() -> bytes:
+            chain = Chain(yard.archive, prefix)
+            await chain.refresh()
+            return await chain.read(0, WHOLE)
+
+        async def begun() -> bool:
+            return await kept() == first
+
+        await until(begun)
+        second = writes(yard.pod(POD, restarts=1, server=True), b"start 2\n", at=20)
+
+        async def both() -> bool:
+            return await kept() == first + second
+
+        await until(both)
+    writes(yard.pod(POD, restarts=4, server=True), b"start 5\n", at=40)
+    writes(yard.node.pods[POD][3], b"start 4\n", at=30)
+    async with yard.gateway():
+
+        async def last() -> bool:
+            return (await kept()).endswith(b"start 5\n")
+
+        await until(last)
+        lines = (await kept()).splitlines()
+    assert lines[:2] == [b"start 1", b"start 2"] and lines[-2:] == [b"start 4", b"start 5"]
+    assert all(line.startswith(b"[modelyard: ") for line in lines[2:-2]) and lines[2:-2]
