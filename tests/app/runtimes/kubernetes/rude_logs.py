@@ -21,7 +21,7 @@ from app.runtimes.kubernetes.cluster import Cluster
 from app.runtimes.kubernetes.kept_logs import KeptLogs
 from app.runtimes.kubernetes.stories import Stories
 
-START = datetime(2026, 11, 21, tzinfo=UTC).timestamp()
+START = datetime(2025, 1, 1, tzinfo=UTC).timestamp()
 
 
 @dataclass

@@ -298,14 +298,14 @@ async def test_a_replicas_log_goes_on_over_restarts_and_says_what_it_never_saw(y
             return await kept() == first
 
         await until(begun)
-        second = writes(yard.pod(POD, restarts=1, server=True), b"start 2\n", at=20)
+        second = writes(yard.pod(POD, restarts=1, server=True), b"start 2\n", at=2)
 
         async def both() -> bool:
             return await kept() == first + second
 
         await until(both)
-    writes(yard.pod(POD, restarts=4, server=True), b"start 5\n", at=40)
-    writes(yard.node.pods[POD][3], b"start 4\n", at=30)
+    writes(yard.pod(POD, restarts=4, server=True), b"start 5\n", at=8)
+    writes(yard.node.pods[POD][3], b"start 4\n", at=6)
     async with yard.gateway():
 
         async def last() -> bool:
