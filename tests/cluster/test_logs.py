@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -44,7 +45,7 @@ async def test_a_log_and_its_story_are_there_when_pod_and_job_are_gone(
     long = "x" * 40_000  # an old kubelet puts a time into it every 16 KiB
     whole = f"run 1\nhello\n{long}\n".encode()
     async with a_gateway(settings, tmp_path) as runtime:
-        await runtime.apply(job(Act(END, says=("hello", long), exit_code=3)))
+        await runtime.apply(job(Act(END, says=("hello", long), exit_code=3), uid=str(uuid.uuid4())))
         await exited(runtime)
         assert await log_of(runtime) == whole
         await client.delete(client.path("batch/v1", "jobs", "train-a"))
@@ -65,7 +66,7 @@ async def test_a_log_goes_on_through_a_restart_of_the_gateway_and_is_the_same_fo
     settings: KubernetesSettings, tmp_path: Path
 ) -> None:
     async with a_gateway(settings, tmp_path) as runtime:
-        await runtime.apply(job(Act(WAIT, says=("one", "two"))))
+        await runtime.apply(job(Act(WAIT, says=("one", "two")), uid=str(uuid.uuid4())))
         await running_and_heard(runtime, text=b"run 1\none\ntwo\n")
     async with a_gateway(settings, tmp_path) as one, a_gateway(settings, tmp_path) as two:
         await running_and_heard(two, text=b"run 1\none\ntwo\n")
