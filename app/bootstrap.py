@@ -15,6 +15,8 @@ import httpx2
 import structlog
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 
+from app.archive.base import Archive
+from app.archive.settings import ArchiveSettings, open_archive
 from app.controllers.deployments import DeploymentController
 from app.controllers.jobs import JobController
 from app.controllers.leadership import Leadership
@@ -23,7 +25,7 @@ from app.controllers.routes import RouteController
 from app.core.errors import ConfigurationError, StoreUnavailable
 from app.core.nudge import Nudges
 from app.core.profiles import Profiles
-from app.core.settings import KubernetesRuntimeSettings, Settings
+from app.core.settings import KubernetesRuntimeSettings, LogSettings, Settings
 from app.proxy.metrics import Metrics
 from app.proxy.routes import RouteTable
 from app.runtimes.base import Runtime
@@ -100,6 +102,10 @@ class Runner:
             await neighbour.start()
         self._tasks = [asyncio.create_task(loop.run(), name=loop.name) for loop in self._loops]
 
+    def leads(self) -> bool:
+        """Whether this gateway's controllers act."""
+        return self._leadership.is_ours()
+
     async def stop(self) -> None:
         for task in self._tasks:
             task.cancel()
@@ -138,8 +144,17 @@ def _kubernetes(settings: Settings, nudges: Nudges, tracking: Mlflow) -> Platfor
 
     if settings.tracking.uri is None:
         raise ConfigurationError("On Kubernetes set MLOPS_TRACKING__URI to an MLflow that the cluster's pods reach.")
-    runtime = KubernetesRuntime(_kubernetes_settings(settings.kubernetes), on_change=nudges)
-    return assemble(settings, runtime, tracking, nudges, [runtime])
+    runtime = KubernetesRuntime(_kubernetes_settings(settings.kubernetes), nudges, _archive(settings.logs))
+    platform = assemble(settings, runtime, tracking, nudges, [runtime])
+    runtime.ships = platform.runner.leads
+    return platform
+
+
+def _archive(logs: LogSettings) -> Archive | None:
+    if not logs.url:
+        return None
+    secret = logs.secret_key.get_secret_value()
+    return open_archive(ArchiveSettings(logs.url, logs.endpoint, logs.region, logs.access_key, secret))
 
 
 def assemble(

@@ -253,5 +253,10 @@ class RuntimeUnavailable(Outage):
     public = "The place where jobs and servers run does not answer at the moment. Try again shortly."
 
 
+class ArchiveUnavailable(Outage):
+    code = "archive-unavailable"
+    public = "The place where logs are kept does not answer at the moment. Try again shortly."
+
+
 class ConfigurationError(Exception):
     """The platform cannot start as it is configured; the text says where and what to change."""

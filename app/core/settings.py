@@ -82,6 +82,19 @@ class KubernetesRuntimeSettings(Slice):
     node_patience_seconds: float = Field(300, ge=0, description="until a job on a silent node counts as NodeLost")
 
 
+class LogSettings(Slice):
+    """Where logs go that shall outlive their pods. Without a `url` they end with them.
+
+    `access_key` and `secret_key` may also come from the usual AWS variables, as may the rest.
+    """
+
+    url: str = Field("", pattern=r"^((s3|file)://.+)?$", description="s3://bucket/prefix or file:///folder")
+    endpoint: str = Field("", pattern=r"^(https?://[^@]+)?$", description="of a store that is not Amazon's")
+    region: str = ""
+    access_key: str = ""
+    secret_key: SecretStr = SecretStr("")
+
+
 class PredictSettings(Slice):
     deadline_seconds: float = Field(60, gt=0)
     connect_timeout_seconds: float = Field(2, gt=0)
@@ -108,6 +121,7 @@ class Settings(BaseSettings):
     tracking: TrackingSettings = TrackingSettings()
     local: LocalRuntimeSettings = LocalRuntimeSettings()
     kubernetes: KubernetesRuntimeSettings = KubernetesRuntimeSettings()
+    logs: LogSettings = LogSettings()
     predict: PredictSettings = PredictSettings()
     controller: ControllerSettings = ControllerSettings()
 

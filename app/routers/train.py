@@ -14,7 +14,7 @@ from app.routers.answers import accepted, planned
 from app.routers.logs import LOG_RESPONSES, Follow, LastEventId, Since, Tail, log_response
 from app.routers.parameters import DryRun, KnownOnly, PageSize, PageToken
 from app.schemas.catalog import DryRunAnswer
-from app.schemas.status import JobStatusAnswer
+from app.schemas.status import JobEventsAnswer, JobStatusAnswer
 from app.schemas.training import JobAnswer, JobPage, TrainRequest
 
 router = APIRouter(prefix="/train/jobs", tags=["training"], dependencies=[KnownOnly])
@@ -61,6 +61,12 @@ async def get_training_job(taskId: str, training: Training) -> JobAnswer:  # noq
 async def get_training_job_status(taskId: str, training: Training) -> JobStatusAnswer:  # noqa: N803
     """Where a job stands: one word, the conditions behind it, progress, and how it ended."""
     return JobStatusAnswer.of(await training.get(taskId))
+
+
+@router.get("/{taskId}/events")
+async def get_training_job_events(taskId: str, training: Training) -> JobEventsAnswer:  # noqa: N803
+    """What happened to a job's runs: where they ran, how they ended, and what the cluster said of them."""
+    return JobEventsAnswer.of(taskId, await training.story(taskId))
 
 
 @router.get("/{taskId}/logs", response_class=Response, responses=LOG_RESPONSES)

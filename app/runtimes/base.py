@@ -87,6 +87,40 @@ class LogChunk:
 
 
 @dataclass(frozen=True, slots=True)
+class Run:
+    """One run of a task's program: on which node, from which image, and how it ended. `name` is that of its place."""
+
+    name: str
+    node: str
+    image_id: str
+    exit_code: int | None
+    reason: str
+    started_at: datetime | None
+    ended_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that the runtime said of a task, `count` times between two moments. `about` is what it spoke of."""
+
+    about: str
+    type: str
+    reason: str
+    message: str
+    count: int
+    first_at: datetime
+    last_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """What is known of how a task came to where it is, the oldest first; kept beside its log."""
+
+    runs: tuple[Run, ...] = ()
+    events: tuple[Event, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class RuntimeCapabilities:
     """What this runtime can give: `gpus` in all, and what it does not isolate, in sentences."""
 
@@ -152,5 +186,14 @@ class Runtime(Protocol):
         Raises `LogNotFound` as `read_log` does.
         """
 
+    async def story(self, name: str) -> Story:
+        """Of this job; an empty one if nothing is known of it."""
+
     async def check(self) -> None:
         """Raise `RuntimeUnavailable` if the runtime cannot act now; for `/readyz`."""
+
+
+def run_of(seen: JobObservation, node: str) -> Run:
+    """What an observation tells of the last run."""
+    code, at = (seen.termination.exit_code, seen.termination.finished_at) if seen.termination else (None, None)
+    return Run(seen.name, node, "", code, seen.reason, seen.started_at, at)

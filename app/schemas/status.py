@@ -8,6 +8,7 @@ from pydantic import Field
 
 from app.core.conditions import Condition, DeploymentPhase, JobPhase, Status, Termination, find
 from app.core.tasks import Deployment, Job
+from app.runtimes.base import Story
 from app.schemas.wire import Answer, Moment
 
 
@@ -86,6 +87,54 @@ class JobStatusAnswer(Answer):
             start_time=seen.started_at,
             end_time=seen.ended_at,
         )
+
+
+class RunAnswer(Answer):
+    """One run of the job's program: a pod, or a process."""
+
+    name: str
+    node: str
+    image_id: str
+    exit_code: int | None
+    reason: str
+    start_time: Moment | None
+    end_time: Moment | None
+
+
+class EventAnswer(Answer):
+    about: str = Field(examples=["Pod/train-reg-01-x7k2p"])
+    type: str
+    reason: str
+    message: str
+    count: int
+    first_time: Moment
+    last_time: Moment
+
+
+class JobEventsAnswer(Answer):
+    """The oldest first. Kept beside the log when the job's pods are gone."""
+
+    task_id: str
+    runs: list[RunAnswer]
+    events: list[EventAnswer]
+
+    @classmethod
+    def of(cls, task_id: str, story: Story) -> JobEventsAnswer:
+        runs = [
+            RunAnswer(
+                name=run.name, node=run.node, image_id=run.image_id, exit_code=run.exit_code, reason=run.reason,
+                start_time=run.started_at, end_time=run.ended_at,
+            )
+            for run in story.runs
+        ]  # fmt: skip
+        events = [
+            EventAnswer(
+                about=one.about, type=one.type, reason=one.reason, message=one.message, count=one.count,
+                first_time=one.first_at, last_time=one.last_at,
+            )
+            for one in story.events
+        ]  # fmt: skip
+        return cls(task_id=task_id, runs=runs, events=events)
 
 
 class ReplicasAnswer(Answer):

@@ -11,7 +11,7 @@ from typing import Any
 from app.core.conditions import Condition, JobPhase, Status
 from app.core.errors import JobNotFound, Outage, Refusal, TaskExists
 from app.core.tasks import Desired, Job, JobStatus
-from app.runtimes.base import Runtime
+from app.runtimes.base import Runtime, Story
 from app.schemas.training import TrainRequest
 from app.services.planning import Planner
 from app.services.sameness import differences
@@ -64,6 +64,10 @@ class TrainingService:
         self, *, size: int, token: str, phase: JobPhase | None, experiment: str | None, profile: str | None
     ) -> Page[Job]:
         return await self._store.list(size=size, token=token, phase=phase, experiment=experiment, profile=profile)
+
+    async def story(self, task_id: str) -> Story:
+        """What happened to the job, as the runtime saw it."""
+        return await self._runtime.story((await self._store.get(task_id)).spec.name)
 
     async def stop(self, task_id: str) -> Job:
         """Ask for the job's end. Harmless when repeated, and for a job that has ended."""

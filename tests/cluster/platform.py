@@ -91,8 +91,8 @@ def house_prices() -> str:
 
 
 def profiles(images: Mapping[str, str]) -> str:
-    """The regression as it is shipped, small enough for the node; the same with a GPU, of which it makes no use; and the
-    same for a node that there is not.
+    """The regression as it is shipped, small enough for the node; the same with a GPU, of which it makes no use; and
+    the same for a node that there is not.
     """
     shipped = yaml.safe_load((CHECKOUT / "model_profiles.yaml").read_text())["profiles"]["tabular_regression"]
 

@@ -147,7 +147,7 @@ def test_without_a_control_plane_predictions_go_on_and_submits_are_kept(
     healed: tuple[str, ...],
     seconds: float,
 ) -> None:
-    """A submit is kept in the store, so it is accepted in the outage too and launched after it; repeating it is safe."""
+    """A submit is kept in the store: it is accepted in the outage too, and launched after it. Repeating it is safe."""
     name = f"outage-{harmed[1]}"
     url = platform.url
     load = Load(served)

@@ -10,6 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
 
+from app.archive.folder import FolderArchive
 from app.core.specs import JobSpec, Placeholders, Program, Resources, ServerSpec
 from app.runtimes.base import JobObservation, ProcessState, Runtime, ServerObservation
 from app.runtimes.kubernetes.runtime import KubernetesRuntime
@@ -71,7 +72,7 @@ async def local(tmp_path: Path) -> AsyncIterator[Runtime]:
 @asynccontextmanager
 async def kubernetes(tmp_path: Path) -> AsyncIterator[Runtime]:
     async with a_namespace() as settings:
-        runtime = KubernetesRuntime(settings)
+        runtime = KubernetesRuntime(settings, archive=FolderArchive(tmp_path))
         await runtime.start()
         yield runtime
         await runtime.close()

@@ -18,7 +18,9 @@ from app.runtimes.base import (
     ReplicaObservation,
     RuntimeCapabilities,
     ServerObservation,
+    Story,
     ran_too_long,
+    run_of,
 )
 from app.runtimes.local.rollouts import next_step
 
@@ -211,6 +213,10 @@ class FakeRuntime:
         later = [start for at, start in process.written if since is not None and at >= since]
         recent = min(later, default=len(process.log)) if since is not None else 0
         return max(sum(map(len, early)), recent)
+
+    async def story(self, name: str) -> Story:
+        seen = (await self.observe_jobs([name])).get(name)
+        return Story((run_of(seen, "fake"),)) if seen is not None and seen.started_at else Story()
 
     async def check(self) -> None:
         if self.outage:

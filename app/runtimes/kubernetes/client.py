@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import re
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Self
 from urllib.parse import quote, urlsplit
@@ -28,6 +28,7 @@ JSON, MERGE, APPLY = "application/json", "application/merge-patch+json", "applic
 PAGE = 200  # objects: a page is decoded in one go, which must not hold up the event loop
 STRATEGIC = "application/strategic-merge-patch+json"
 _NO_LOG = re.compile(rb"unable to retrieve container logs for \S+")
+_NO_CONTAINER = re.compile("waiting to start|previous terminated container")  # whose log was asked for
 _LOG_PAUSES = (0.2, 0.5, 1.0)  # seconds; a container that ends just now comes back in sight
 _TIMEOUT = aiohttp.ClientTimeout(total=30, connect=5)
 
@@ -52,9 +53,9 @@ class Client:
         self.namespace = namespace
 
     @classmethod
-    async def connect(cls, settings: KubernetesSettings) -> Self:
-        """Raises `ConfigurationError`. Sends nothing yet."""
-        configuration = Configuration(client_session_kwargs={"trust_env": False})
+    async def connect(cls, settings: KubernetesSettings, connections: int = 100) -> Self:
+        """Raises `ConfigurationError`. Sends nothing yet. At most so many `connections` at once; 0: any number."""
+        configuration = Configuration(client_session_kwargs={"trust_env": False}, connection_pool_maxsize=connections)
         try:
             if settings.kubeconfig is None:
                 load_incluster_config(configuration)
@@ -154,6 +155,21 @@ class Client:
         except (aiohttp.ClientError, OSError, TimeoutError, ApiException) as error:
             raise RuntimeUnavailable(f"The cluster's API does not serve GET {path}: {error}") from error
 
+    @asynccontextmanager
+    async def log_stream(
+        self, pod: str, container: str, *, follow: bool, previous: bool, since: str = ""
+    ) -> AsyncIterator[Callable[[], Awaitable[bytes]]]:
+        """The log as the node writes it, each line behind its time: a call gives some bytes, or none at the end.
+
+        `previous`: of the container that was restarted. `since` is RFC 3339, and counts in seconds. Raises `Absent`.
+        """
+        asked = {"container": container, "timestamps": "true", "follow": str(follow).lower()}
+        asked |= ({"previous": "true"} if previous else {}) | ({"sinceTime": since} if since else {})
+        timeout = aiohttp.ClientTimeout(total=None, connect=5, sock_read=None if follow else 30)
+        path = self.path("", "pods", pod, "log")
+        async with self._answer("GET", path, asked, None, JSON, timeout) as answer:
+            yield answer.response.content.readany
+
     async def watch(self, path: str, query: Mapping[str, str], version: str, seconds: int) -> AsyncIterator[Manifest]:
         """Events after `version`, for at most so many seconds. Raises `Expired`."""
         asked = {**query, "watch": "true", "allowWatchBookmarks": "true", "timeoutSeconds": str(seconds)}
@@ -207,7 +223,7 @@ def _refuse(code: int, status: Manifest) -> None:
         raise Taken(message)
     if code == 422:
         raise InvalidRequest(f"The cluster refuses it: {message}")
-    if code == 400 and "waiting to start" in message:  # a log of a container that has not begun
+    if code == 400 and _NO_CONTAINER.search(message):
         raise Absent(message)
     raise RuntimeUnavailable(f"The cluster's API answers {code} {reason}: {message}")
 

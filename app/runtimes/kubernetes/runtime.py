@@ -10,25 +10,27 @@ from datetime import UTC, datetime
 
 import structlog
 
-from app.core.conditions import TerminationReason
-from app.core.errors import ImageNotAllowed, LogNotFound, NeverFits, RuntimeUnavailable
+from app.archive.base import Archive
+from app.core.errors import ImageNotAllowed, NeverFits, RuntimeUnavailable
 from app.core.specs import JobSpec, ServerSpec
-from app.runtimes.base import JobObservation, LogChunk, ProcessState, RuntimeCapabilities, ServerObservation
-from app.runtimes.kubernetes import logs, manifests, records, servers
-from app.runtimes.kubernetes.client import Absent, Client, Taken
+from app.runtimes.base import JobObservation, LogChunk, ProcessState, RuntimeCapabilities, ServerObservation, Story
+from app.runtimes.kubernetes import logs, manifests, records
+from app.runtimes.kubernetes.client import Absent, Client
 from app.runtimes.kubernetes.cluster import Cluster
 from app.runtimes.kubernetes.engines import Engines
 from app.runtimes.kubernetes.images import is_allowed
+from app.runtimes.kubernetes.launching import Launcher
+from app.runtimes.kubernetes.logs import Logs
 from app.runtimes.kubernetes.manifests import RUN_ID
 from app.runtimes.kubernetes.manifests.pods import IMAGE_FROM_REQUEST
 from app.runtimes.kubernetes.reach import reach
-from app.runtimes.kubernetes.records import JobRecord, PodRecord, ServerRecord, Stop
+from app.runtimes.kubernetes.records import Stop
 from app.runtimes.kubernetes.settings import KubernetesSettings
+from app.runtimes.kubernetes.stories import Stories
 from app.runtimes.kubernetes.tending import Tender
 
 _FIRST_SIGHT = 20.0  # seconds that a start waits for the cluster
 _IN_ONE_GO = 500  # observations, before others have the event loop
-_ORPHANING = 10.0  # seconds that a job which runs again waits for its earlier Job to go
 log = structlog.get_logger(__name__)
 
 
@@ -40,11 +42,18 @@ class KubernetesRuntime:
     """A `Runtime`. Several gateways may act on one namespace: what they do is atomic or harmless when repeated.
 
     `on_change` is called on the event loop when something may have changed. What runs outlives `close`.
+    Into `archive` go the logs, so that they outlive their pods; without one they end with them. `ships` says
+    whether this gateway shall ship them; with several that do the logs are the same, and the work is more.
     """
 
-    def __init__(self, settings: KubernetesSettings, on_change: Callable[[], None] = nothing) -> None:
+    def __init__(
+        self, settings: KubernetesSettings, on_change: Callable[[], None] = nothing, archive: Archive | None = None
+    ) -> None:
         self._settings = settings
         self._on_change = on_change
+        self._archive = archive
+        self._logs: Logs | None = None
+        self.ships: Callable[[], bool] = lambda: True
         self._client: Client | None = None
         self._known: Cluster | None = None
         self._tender: Tender | None = None
@@ -61,7 +70,12 @@ class KubernetesRuntime:
         self._known = Cluster(self._client, self._settings.gpus, way, self._changed)
         self._tender = Tender(self._client, self._known, way, self._settings, self._changed)
         self._engines = Engines(self._client, self._settings.queue)
-        loops = [*(watch.run() for watch in self._known.watches), self._tender.run(), self._engines.run()]
+        self._stories = Stories(self._client, self._known, self._archive)
+        self._logs = await logs.connect(
+            self._settings, self._client, self._known, self._archive, self._stories, lambda: self.ships()
+        )
+        loops = [watch.run() for watch in self._known.watches]
+        loops += [self._tender.run(), self._engines.run(), *self._logs.loops()]
         self._tasks = [asyncio.create_task(loop) for loop in loops]
         for task in self._tasks:
             task.add_done_callback(_tell_end)
@@ -74,13 +88,18 @@ class KubernetesRuntime:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._logs is not None:
+            await self._logs.close()
         if self._client is not None:
             await self._client.close()
-        self._tasks, self._client, self._known, self._tender, self._engines = [], None, None, None, None
+        self._tasks, self._client, self._known = [], None, None
+        self._tender, self._engines, self._logs = None, None, None
 
     def _changed(self) -> None:
         if self._tender is not None:
             self._tender.nudge()
+        if self._logs is not None:
+            self._logs.nudge()
         self._on_change()
 
     @property
@@ -98,9 +117,10 @@ class KubernetesRuntime:
 
     async def capabilities(self) -> RuntimeCapabilities:
         details = {"namespace": self._settings.namespace}
-        gaps = (
+        gaps: tuple[str, ...] = (
             () if self._settings.work_claim else ("An interrupted job begins anew: its work folder goes with its pod.",)
         )
+        gaps += () if self._archive else ("A log ends with its pod: set MLOPS_LOGS__URL to keep logs.",)
         return RuntimeCapabilities("kubernetes", self._cluster.gpu_total or 0, gaps, details)
 
     def admit(self, spec: JobSpec | ServerSpec) -> None:
@@ -127,78 +147,8 @@ class KubernetesRuntime:
         return replace(spec, queue=self._engines.queue_of(spec))
 
     async def apply(self, spec: JobSpec | ServerSpec) -> None:
-        await (self._apply_job(self._queued(spec)) if isinstance(spec, JobSpec) else self._apply_server(spec))
-
-    async def _apply_job(self, spec: JobSpec) -> None:
-        """Creating never overwrites, so two gateways make one Job; what exists already is adopted or left alone."""
-        before = self._cluster.pods_of(spec.name)
-        _same_life(spec, [pod.uid for pod in before])
-        run = 1 + max((pod.run for pod in before), default=0)
-        path = self._api.path("batch/v1", "jobs")
-        try:
-            self._cluster.jobs.put(await self._api.create(path, manifests.job(spec, self._settings, run)))
-        except Taken:
-            kept = await self._kept_job(spec.name)
-            _same_life(spec, [kept.uid], deleting=kept.deleting)
-            seen = self._cluster.job(spec.name)
-            if seen is not None and seen.reason == TerminationReason.INTERRUPTED and seen.termination is not None:
-                await self._run_again(spec, kept)
-
-    async def _kept_job(self, name: str) -> JobRecord:
-        try:
-            return self._cluster.jobs.put(await self._api.get(self._api.path("batch/v1", "jobs", name)))
-        except Absent as error:
-            raise RuntimeUnavailable(f"The Job {name} came and went just now; ask again.") from error
-
-    async def _run_again(self, spec: JobSpec, ended: JobRecord) -> None:
-        """A finished Job never runs again, so another takes its name. The pod stays behind with its log, and stands for
-        the job in between: a gateway that is killed here finds the job interrupted still, and asks again."""
-        path = self._api.path("batch/v1", "jobs")
-        await self._api.delete(f"{path}/{spec.name}", "Orphan", ended.object_uid)
-        manifest = manifests.job(spec, self._settings, ended.run + 1)
-        deadline = asyncio.get_running_loop().time() + _ORPHANING
-        while asyncio.get_running_loop().time() < deadline:
-            try:
-                self._cluster.jobs.put(await self._api.create(path, manifest))
-                return
-            except Taken:
-                await asyncio.sleep(0.05)
-        raise RuntimeUnavailable(f"The Job {spec.name} of the run before is not gone yet; ask again.")
-
-    async def _apply_server(self, spec: ServerSpec) -> None:
-        path = self._api.path("apps/v1", "deployments")
-        try:
-            self._cluster.servers.put(await self._api.create(path, manifests.deployment(spec, self._settings)))
-        except Taken:
-            kept = await self._kept_server(spec.name)
-            _same_life(spec, [kept.uid], deleting=kept.deleting)
-            if kept.digest != spec.digest:
-                await self._roll_out(spec, kept)
-            elif kept.wanted != spec.replicas:
-                await self._scale(spec, kept)
-
-    async def _roll_out(self, spec: ServerSpec, kept: ServerRecord) -> None:
-        """The cluster does it: old pods go as new ones are ready. Without a free GPU for a new one, one makes room."""
-        path = self._api.path("apps/v1", "deployments", spec.name)
-        in_place = not self._cluster.room.has(spec.resources.gpus)
-        patch = manifests.rollout(spec, self._settings, kept.object_uid, in_place=in_place)
-        try:
-            self._cluster.servers.put(await self._api.amend(path, patch))
-        except (Absent, Taken) as error:
-            raise RuntimeUnavailable(f"The Deployment {spec.name} changed just now; ask again.") from error
-
-    async def _kept_server(self, name: str) -> ServerRecord:
-        try:
-            return self._cluster.servers.put(await self._api.get(self._api.path("apps/v1", "deployments", name)))
-        except Absent as error:
-            raise RuntimeUnavailable(f"The Deployment {name} came and went just now; ask again.") from error
-
-    async def _scale(self, spec: ServerSpec, kept: ServerRecord) -> None:
-        path = self._api.path("apps/v1", "deployments", spec.name)
-        try:
-            self._cluster.servers.put(await self._api.apply(path, manifests.scale(spec, kept.object_uid)))
-        except (Absent, Taken) as error:
-            raise RuntimeUnavailable(f"The Deployment {spec.name} changed just now; ask again.") from error
+        launcher = Launcher(self._api, self._cluster, self._settings)
+        await (launcher.job(self._queued(spec)) if isinstance(spec, JobSpec) else launcher.server(spec))
 
     async def observe_jobs(self, names: Collection[str]) -> Mapping[str, JobObservation]:
         found = {}
@@ -249,37 +199,32 @@ class KubernetesRuntime:
                 await self._api.delete(self._api.path("", "pods", pod.name))
         await self._api.delete(self._api.path("batch/v1", "jobs", name))
         await self._api.delete(self._api.path("apps/v1", "deployments", name))
+        await self._log.remove(name)
 
     async def read_log(self, name: str, *, replica: int = 0, offset: int = 0, limit: int = 1 << 20) -> LogChunk:
-        seen = self._cluster.job(name)
-        over = seen is not None and seen.state is ProcessState.EXITED
-        return await logs.chunk(self._api, name, self._logged(name, replica), offset, limit, over)
+        return await self._log.chunk(name, replica, offset, max(0, limit))
 
     async def log_offset(
         self, name: str, *, replica: int = 0, tail_lines: int | None = None, since: datetime | None = None
     ) -> int:
-        return await logs.offset_of(self._api, name, self._logged(name, replica), tail_lines, since)
+        return await self._log.offset_of(name, replica, tail_lines, since)
 
-    def _logged(self, name: str, replica: int) -> list[PodRecord]:
-        """The pods whose logs make up this log."""
-        pods = self._cluster.pods_of(name)
-        if name in self._cluster.servers.known:
-            return servers.replicas(pods)[replica : replica + 1]
-        if replica != 0 or self._cluster.job(name) is None:
-            raise LogNotFound(name)
-        return pods
+    @property
+    def _log(self) -> Logs:
+        self._cluster  # noqa: B018 - raises until it is known
+        if self._logs is None:
+            raise RuntimeUnavailable("The Kubernetes runtime has not been started.")
+        return self._logs
+
+    async def story(self, name: str) -> Story:
+        self._cluster  # noqa: B018 - raises until it is known
+        return await self._stories.of(name)
 
     async def check(self) -> None:
         """That the API serves, and that nothing of ours has died."""
         await self._api.get(self._api.path("", "pods"), {"limit": "1"})
         if any(task.done() for task in self._tasks):
             raise RuntimeUnavailable("A loop of the Kubernetes runtime has died.")
-
-
-def _same_life(spec: JobSpec | ServerSpec, uids: Collection[str], *, deleting: bool = False) -> None:
-    """Raises `RuntimeUnavailable` if another life holds the name."""
-    if deleting or any(uid != spec.uid for uid in uids):
-        raise RuntimeUnavailable(f"{spec.name} of an earlier life is not wholly gone yet; ask again.")
 
 
 def _tell_end(task: asyncio.Task[None]) -> None:

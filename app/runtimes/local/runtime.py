@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import subprocess
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
@@ -13,7 +14,15 @@ import structlog
 
 from app.core.errors import FrameworkMissing, LogNotFound, NeverFits, QueueUnavailable, RuntimeUnavailable
 from app.core.specs import JobSpec, ServerSpec
-from app.runtimes.base import JobObservation, LogChunk, ProcessState, RuntimeCapabilities, ServerObservation
+from app.runtimes.base import (
+    JobObservation,
+    LogChunk,
+    ProcessState,
+    RuntimeCapabilities,
+    ServerObservation,
+    Story,
+    run_of,
+)
 from app.runtimes.local import logs
 from app.runtimes.local.attempt import Slot
 from app.runtimes.local.frameworks import Frameworks
@@ -223,6 +232,10 @@ class LocalRuntime:
     def _has_ended(self, name: str) -> bool:
         seen = self._wishes.observed_jobs([name]).get(name)
         return seen is not None and seen.state is ProcessState.EXITED
+
+    async def story(self, name: str) -> Story:
+        seen = (await self.observe_jobs([name])).get(name)
+        return Story((run_of(seen, socket.gethostname()),)) if seen is not None and seen.started_at else Story()
 
     async def check(self) -> None:
         if self._kubelet is None or self._task is None or self._task.done():

@@ -193,3 +193,16 @@ async def test_a_store_that_is_away_is_an_outage_without_its_secrets(gateway: Ya
 
 async def _is(gateway: Yard, task_id: str, status: str) -> bool:
     return bool((await gateway.job(task_id))["status"] == status)
+
+
+async def test_the_events_of_a_job_tell_how_its_run_ended(gateway: Yard) -> None:
+    await gateway.submit()
+
+    async def ran() -> bool:
+        return bool((await gateway.client.get("/api/v1/train/jobs/train-reg-01/events")).json()["runs"])
+
+    await eventually(ran)
+    gateway.runtime.ends("train-train-reg-01", 3, "DataUnreadable")
+    (run,) = (await gateway.client.get("/train/jobs/train-reg-01/events")).json()["runs"]
+    assert (run["exitCode"], run["reason"], run["node"]) == (3, "DataUnreadable", "fake")
+    assert (await gateway.client.get("/train/jobs/nobody/events")).status_code == 404
