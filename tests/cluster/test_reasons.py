@@ -48,7 +48,7 @@ async def test_an_image_name_that_is_none_ends_the_job(runtime: KubernetesRuntim
 
 async def test_an_image_that_is_not_there_ends_the_job_after_three_tries(runtime: KubernetesRuntime) -> None:
     with an_empty_registry() as registry:
-        await runtime.apply(with_image(job(Act(END)), f"{registry}/no-such:1"))
+        await runtime.apply(with_image(job(Act(END), deadline=300), f"{registry}/no-such:1"))
         end = await until(lambda: _exited(runtime), seconds=100)
     assert end.reason == "ImagePullFailed" and "3 tries" in end.message
 
