@@ -10,6 +10,8 @@ from app.core.errors import Refusal
 from app.core.tasks import Desired, JobStatus
 from app.runtimes.base import JobObservation, ProcessState
 
+_DELETED = "The runtime knows nothing of it any more, so somebody deleted it there. It is not started again."
+
 
 def seen(status: JobStatus, found: JobObservation, now: datetime) -> JobStatus:
     """A job that the runtime keeps and that has not ended."""
@@ -49,7 +51,11 @@ def vanished(status: JobStatus, desired: Desired, now: datetime) -> JobStatus:
     if desired is Desired.STOP:
         type_, reason, message = "Cancelled", "Cancelled", "It was cancelled before it started."
     else:
-        type_, reason, message = "Failed", TerminationReason.LOST.value, "The runtime has lost every trace of it."
+        type_, reason, message = (
+            "Failed",
+            TerminationReason.LOST.value,
+            ("The runtime knows nothing of it any more: somebody deleted it there. It is not started again."),
+        )
     termination = Termination(reason, None, None, message, now)
     return replace(
         _with(status, Condition(type_, Status.TRUE, reason, message, now)), termination=termination, ended_at=now

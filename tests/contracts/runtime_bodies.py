@@ -89,8 +89,12 @@ def program(act: Act) -> Program:
     return Program("runtime_actor", environment, image="localhost/actor:1", install=INSTALL)
 
 
-def job(act: Act, name: str = "train-a", gpus: int = 0, uid: str = "u1", deadline: float = 60) -> JobSpec:
-    return JobSpec(name, name, uid, program(act), Resources(100, 1 << 27, gpus), timedelta(seconds=deadline))
+def job(
+    act: Act, name: str = "train-a", gpus: int = 0, uid: str = "u1", deadline: float = 60, longest: float | None = None
+) -> JobSpec:
+    limit = None if longest is None else timedelta(seconds=longest)
+    resources, start = Resources(100, 1 << 27, gpus), timedelta(seconds=deadline)
+    return JobSpec(name, name, uid, program(act), resources, start, run_deadline=limit)
 
 
 def server(act: Act, replicas: int = 1, name: str = "serve-a", uid: str = "u1", gpus: int = 0) -> ServerSpec:
@@ -98,9 +102,9 @@ def server(act: Act, replicas: int = 1, name: str = "serve-a", uid: str = "u1", 
     return ServerSpec(name, name, uid, program(act), resources, timedelta(seconds=60), replicas)
 
 
-async def until(look: Callable[[], Awaitable[T | None]]) -> T:
+async def until(look: Callable[[], Awaitable[T | None]], seconds: float = 60) -> T:
     """Look until there is something."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(seconds):
         while True:
             if found := await look():
                 return found

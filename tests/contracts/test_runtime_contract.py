@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from app.core.errors import FrameworkMissing, LogNotFound, NeverFits, RuntimeUnavailable
+from app.core.errors import FrameworkMissing, LogNotFound, NeverFits, QueueUnavailable, RuntimeUnavailable
 from app.core.specs import Resources
 from app.runtimes.base import ProcessState, ReplicaObservation, Runtime, ServerObservation
 from tests.contracts.runtime_actor import DIE_ONCE, END, SERVE, STARE, WAIT, Act
@@ -176,6 +176,25 @@ async def test_a_job_that_waits_beyond_its_deadline_ends_so(runtime: Runtime) ->
     assert (await exited(runtime, "second")).reason == "DeadlineExceeded"
 
 
+async def test_a_job_that_runs_beyond_its_deadline_ends_so_and_does_not_run_again(runtime: Runtime) -> None:
+    spec = job(Act(WAIT, exit_code=1, reason="Interrupted", message="A checkpoint was left."), longest=3)
+    await runtime.apply(spec)
+    await running_and_heard(runtime)
+    seen = await exited(runtime)
+    assert seen.reason == "DeadlineExceeded" and "longer than 3 s" in seen.message
+    await runtime.apply(spec)
+    assert (await exited(runtime)).reason == "DeadlineExceeded"
+    assert await log_of(runtime) == b"run 1\n"
+
+
+async def test_the_run_in_mlflow_is_noted_any_number_of_times(runtime: Runtime) -> None:
+    await runtime.note_run("nobody", "r1")
+    await runtime.apply(job(Act(END)))
+    for _ in range(2):
+        await runtime.note_run("train-a", "r1")
+    assert (await exited(runtime)).reason == "Completed"
+
+
 async def test_what_can_never_run_is_refused(runtime: Runtime) -> None:
     with pytest.raises(NeverFits):
         runtime.admit(job(Act(END), gpus=GPUS + 1))
@@ -201,6 +220,14 @@ def _too_much_memory_is_refused(runtime: Runtime) -> None:
 async def test_without_images_what_lacks_a_package_is_refused(body: Body, tmp_path: Path) -> None:
     async with body(tmp_path) as runtime:
         await _lacking_is_refused(runtime)
+
+
+@pytest.mark.parametrize("body", WITHOUT_IMAGES, ids=lambda body: body.__name__)
+async def test_where_there_are_no_queues_one_that_is_asked_for_is_refused(body: Body, tmp_path: Path) -> None:
+    async with body(tmp_path) as runtime:
+        with pytest.raises(QueueUnavailable) as refusal:
+            runtime.admit(replace(job(Act(END)), queue="team-a"))
+        assert [cause.pointer for cause in refusal.value.causes] == ["/queue"]
 
 
 async def _lacking_is_refused(runtime: Runtime) -> None:

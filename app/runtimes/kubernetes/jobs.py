@@ -21,7 +21,7 @@ from app.runtimes.kubernetes.records import JobRecord, PodRecord, Stop
 from app.runtimes.kubernetes.shortage import Room
 from app.runtimes.kubernetes.termination import by_order, of_pod
 
-_LAST_WORD = timedelta(seconds=5)
+_LAST_WORD = timedelta(seconds=15)  # of a node that has much to do
 _STOPPING = Why(ProcessState.STOPPING, "Stopped", "It was told to stop and has not ended yet.")
 
 

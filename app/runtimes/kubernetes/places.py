@@ -41,7 +41,8 @@ def why_waiting(pod: PodRecord, room: Room) -> Why:
     if not pod.node:
         return Why(ProcessState.WAITING, "Scheduling", "It waits for its place.")
     if reason in _PULL:
-        said = f"Its image cannot be pulled ({pod.failed_pulls} tries seen): {message or reason}"
+        tries = f"{pod.failed_pulls} {'try' if pod.failed_pulls == 1 else 'tries'}"
+        said = f"Its image cannot be pulled ({tries} seen): {message or reason}"
         return Why(ProcessState.STARTING, PULL_FAILED, clean(said))
     if reason in _CONFIG:
         return Why(ProcessState.STARTING, CONFIG_MISSING, clean(f"Its container cannot be made: {message}"))

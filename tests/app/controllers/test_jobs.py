@@ -69,7 +69,7 @@ async def test_progress_and_the_run_come_from_mlflow(gateway: Yard) -> None:
     run.metrics |= {"progress": 100.0, "loss": 0.25, "bad": float("nan")}
     gateway.runtime.ends(JOB)
     done = await status_is(gateway, "Succeeded")
-    assert done["mlflowRunId"] == "run-1"
+    assert done["mlflowRunId"] == gateway.runtime.runs[JOB] == "run-1"
     assert done["progress"] == {"percent": 100, "metrics": {"loss": 0.25}}
 
 

@@ -1,11 +1,13 @@
 """The profiles file: what it offers, and that a mistake in it stops the start with its key and line."""
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from app.core.errors import ConfigurationError, InvalidRequest, ProfileUnknown
 from app.core.profiles import Profiles
+from app.core.specs import Placement, Toleration
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 SOURCE = (CHECKOUT / "model_profiles.yaml").read_text()
@@ -74,6 +76,24 @@ def test_a_bad_hyperparameter_is_named(profiles: Profiles, given: dict[str, obje
         ("warmStart: true", "warmStarts: true", r"warmStarts: Extra inputs"),
         ("  text_generation:", "  tabular_regression:", r"p\.yaml:\d+: tabular_regression: stands here a second time"),
         ("\nprofiles:", "\nprofiles: [", r"p\.yaml:\d+: not YAML"),
+        (
+            "gpu: 0}",
+            "gpu: 0, nodeSelector: {disk: true}}",
+            r"training\.nodeSelector\.disk: must be a string; put true in",
+        ),
+        ("gpu: 0}", "gpu: 0, nodeSelector: {disk: a b}}", r"nodeSelector\.disk: 'a b' is no label value"),
+        ("gpu: 0}", "gpu: 0, nodeSelector: {a/b/c: x}}", r"nodeSelector\.a/b/c.*: 'a/b/c' is no label key"),
+        (
+            "gpu: 0}",
+            "gpu: 0, tolerations: [{key: a, effect: Never}]}",
+            r"training\.tolerations\.0\.effect: Input should be",
+        ),
+        ("gpu: 0}", "gpu: 0, tolerations: [{value: a}]}", r"tolerations\.0: without a key its operator must be Exists"),
+        ("gpu: 0}", "gpu: 0, tolerations: [{key: a, operator: Exists, value: b}]}", r"Exists takes no value"),
+        ("gpu: 0}", "gpu: 0, tolerations: [{key: a, tolerationSeconds: 5}]}", r"goes with effect NoExecute only"),
+        ("gpu: 0}", "gpu: 0, runtimeClass: A_B}", r"training\.runtimeClass: 'A_B' is no name"),
+        ("gpu: 0}", "gpu: 0, runDeadline: 0}", r"training\.runDeadline: Input should be greater"),
+        ("1Gi, gpu: 0}", "1Gi, gpu: 0, runDeadline: 1h}", r"serving\.runDeadline: Extra inputs"),
     ],
 )
 def test_a_mistake_is_named_with_key_and_line(before: str, after: str, complaint: str) -> None:
@@ -87,6 +107,25 @@ def test_the_line_is_that_of_the_mistake() -> None:
     wanted = next(number for number, line in enumerate(lines, 1) if "cpu: 500m" in line)
     with pytest.raises(ConfigurationError, match=rf"^p\.yaml:{wanted}: "):
         Profiles.parse(SOURCE.replace("cpu: 500m", "cpu: 500x", 1), "p.yaml")
+
+
+def test_the_line_is_that_of_the_mistake_in_a_list_too() -> None:
+    listed = "gpu: 0, tolerations: [\n      {key: a},\n      {key: b, effect: Never}]}"
+    wanted = 2 + next(number for number, line in enumerate(SOURCE.splitlines(), 1) if "gpu: 0}" in line)
+    with pytest.raises(ConfigurationError, match=rf"^p\.yaml:{wanted}: .*tolerations\.1\.effect"):
+        Profiles.parse(SOURCE.replace("gpu: 0}", listed, 1), "p.yaml")
+
+
+def test_a_stage_says_where_it_may_run() -> None:
+    place = (
+        'nodeSelector: {disk: ssd, example.com/zone: "1"}, tolerations: [{key: gpu, operator: Exists}], runtimeClass: n'
+    )
+    training = Profiles.parse(SOURCE.replace("gpu: 0}", f"gpu: 0, {place}, runDeadline: 2h}}", 1), "p.yaml")[
+        "tabular_regression"
+    ].training
+    tolerated = (Toleration("gpu", "Exists"),)
+    assert training.placement == Placement({"disk": "ssd", "example.com/zone": "1"}, tolerated, "n")
+    assert training.run_deadline == timedelta(hours=2)
 
 
 def test_a_missing_file_is_a_sentence(tmp_path: Path) -> None:

@@ -7,16 +7,19 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+import sqlalchemy as sa
 
 from app.core.conditions import Condition, JobPhase, Status, Termination
 from app.core.errors import JobNotFound
-from app.core.specs import JobSpec, Program, Resources
+from app.core.specs import JobSpec, Placement, Program, Resources, Toleration
 from app.core.tasks import Desired, Job, JobStatus
 from app.store.database import Database
 from app.store.jobs import JobStore
+from app.store.tables import jobs
 
 NOW = datetime(2026, 11, 20, 12, 0, 0, 123456, tzinfo=UTC)
 SPEC = JobSpec("train-a", "a", "u", Program("trainer", {"A": "ü"}, "i"), Resources(1, 2, 3), timedelta(minutes=5))
+PLACE = Placement({"disk": "ssd"}, (Toleration("a", seconds=3),), "nvidia")
 
 
 def job(task_id: str = "a", uid: str = "u-1") -> Job:
@@ -39,9 +42,23 @@ STATUS = JobStatus(
 
 async def test_what_is_kept_is_read_back_equal(database: Database) -> None:
     store = JobStore(database)
-    kept, is_new = await store.add(replace(job(), status=STATUS))
+    spec = replace(SPEC, placement=PLACE, run_deadline=timedelta(hours=1), queue="q")
+    kept, is_new = await store.add(replace(job(), spec=spec, status=STATUS))
     assert is_new
-    assert await store.get("a") == kept == replace(job(), sequence=kept.sequence, status=STATUS)
+    assert await store.get("a") == kept == replace(job(), sequence=kept.sequence, spec=spec, status=STATUS)
+
+
+async def test_a_spec_that_an_older_version_kept_is_read(database: Database) -> None:
+    store = JobStore(database)
+    await store.add(job())
+    async with database.begin() as connection:
+        old = {
+            name: value
+            for name, value in (await connection.execute(sa.select(jobs.c.spec))).scalar_one().items()
+            if name not in ("placement", "run_deadline", "queue")
+        }
+        await connection.execute(sa.update(jobs).values(spec=old))
+    assert (await store.get("a")).spec == SPEC
 
 
 async def test_one_of_many_at_once_is_kept(database: Database) -> None:

@@ -150,9 +150,9 @@ class Yard:
 
     def _tell(self) -> None:
         for cluster in self._clusters:
-            found = [records.pod_record(one, None) for one in self._manifests.values()]
-            cluster.pods.known = {pod.name: pod for pod in found}
-            cluster._forget()
+            for name in [*cluster.pods.known, *self._manifests]:
+                manifest = self._manifests.get(name)
+                cluster.pods._replace(name, records.pod_record(manifest, None) if manifest else None)
 
     @asynccontextmanager
     async def stories(self) -> AsyncIterator[Stories]:

@@ -11,7 +11,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from app.core.specs import JobSpec, Placeholders, Program, Resources, ServerSpec
+from app.core.specs import JobSpec, Placeholders, Placement, Program, Resources, ServerSpec, Toleration
 from app.runtimes.kubernetes import manifests
 from app.runtimes.kubernetes.settings import KubernetesSettings
 
@@ -29,6 +29,8 @@ FROM_REQUEST = {"modelyard/image-from-request": "true", "modelyard/said": "no la
 GPU_JOB = replace(
     JOB, resources=LARGE, labels=FROM_REQUEST, program=replace(TRAINER, image="other.example/trainer:2", secrets=())
 )
+SSD = Placement({"disk": "ssd"}, (Toleration("dedicated", value="training", effect="NoExecute", seconds=60),), "nvidia")
+BOUNDED = replace(JOB, placement=SSD, run_deadline=timedelta(hours=2))
 DEPLOYED = ServerSpec("serve-houses", "houses", "77aa", SERVER, SMALL, MINUTES, replicas=2)
 CLAIMED = replace(SETTINGS, work_claim="modelyard-work")
 
@@ -36,6 +38,9 @@ RENDERED = {
     "job": manifests.job(JOB, SETTINGS),
     "job-with-gpus": manifests.job(GPU_JOB, SETTINGS),
     "job-run-again-in-its-folder": manifests.job(JOB, CLAIMED, run=2),
+    "job-in-its-place": manifests.job(BOUNDED, replace(SETTINGS, job_ttl=86400)),
+    "job-in-a-queue": manifests.job(replace(JOB, queue="team-a"), SETTINGS),
+    "server-in-its-place": manifests.deployment(replace(DEPLOYED, placement=SSD), SETTINGS),
     "server": manifests.deployment(DEPLOYED, SETTINGS),
     "server-with-gpus": manifests.deployment(replace(DEPLOYED, resources=LARGE), SETTINGS),
 }

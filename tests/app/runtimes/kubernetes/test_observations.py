@@ -10,9 +10,9 @@ import pytest
 
 from app.runtimes.base import JobObservation, ProcessState
 from app.runtimes.kubernetes import jobs, records
-from app.runtimes.kubernetes.manifests import RUN, START_DEADLINE, STOP, UID
+from app.runtimes.kubernetes.manifests import QUEUE, RUN, RUN_DEADLINE, START_DEADLINE, STOP, UID
 from app.runtimes.kubernetes.records import PodRecord, Stop
-from app.runtimes.kubernetes.shortage import Room
+from app.runtimes.kubernetes.shortage import NodeRoom, Room
 
 AT = "2026-11-01T10:00:00Z"
 NOW = datetime(2026, 11, 1, 10, 1, tzinfo=UTC)
@@ -20,12 +20,14 @@ STOPPED = Stop("Stopped", "It was stopped.", NOW)
 GPUS = Room(2, 2)
 
 
-def job(*, stop: Stop | None = None, held: bool = False, **status: Any) -> records.JobRecord:
-    notes = {UID: "u", RUN: "1", START_DEADLINE: "120"} | ({STOP: stop.text()} if stop else {})
-    metadata = {
+def job(*, stop: Stop | None = None, held: bool = False, queue: str = "", **status: Any) -> records.JobRecord:
+    notes = {UID: "u", RUN: "1", START_DEADLINE: "120", RUN_DEADLINE: "90"} | ({STOP: stop.text()} if stop else {})
+    metadata: dict[str, Any] = {
         "name": "j", "uid": "o", "resourceVersion": "1", "creationTimestamp": AT, "annotations": notes
     }  # fmt: skip
-    found = {"metadata": metadata, "spec": {"parallelism": 0 if held else 1}, "status": status}
+    metadata["labels"] = {QUEUE: queue} if queue else {}
+    spec = {"parallelism": 0 if held else 1, "suspend": bool(queue)}
+    found = {"metadata": metadata, "spec": spec, "status": status}
     return records.job_record(found, None)
 
 
@@ -164,3 +166,114 @@ def test_an_image_that_is_not_there_ends_the_job_at_the_third_try(message: str, 
     assert message in found.message and f"{tries} tries" in found.message
     end = jobs.must_end(job(), [one], found, NOW, 60)
     assert (end is not None and end.reason == "ImagePullFailed") is hopeless
+
+
+def test_a_job_in_a_queue_waits_there_as_long_as_it_takes() -> None:
+    waiting_there = job(queue="team-a")
+    found = seen(None, queue="team-a")
+    assert (found.state, found.reason) == (ProcessState.WAITING, "Queued") and "team-a" in found.message
+    assert jobs.must_end(waiting_there, [], found, NOW + timedelta(days=9), 60) is None
+    assert seen(None, queue="team-a", stop=STOPPED, held=True).reason == "Stopped"
+
+
+def test_the_start_deadline_counts_from_the_admission() -> None:
+    admitted = job(startTime="2026-11-01T12:00:00Z")
+    noon = datetime(2026, 11, 1, 12, tzinfo=UTC)
+    assert jobs.must_end(admitted, [], seen(None), noon + timedelta(seconds=119), 60) is None
+    assert jobs.must_end(admitted, [], seen(None), noon + timedelta(seconds=121), 60) is not None
+
+
+RUNNING = {"running": {"startedAt": AT}}
+
+
+def test_a_job_that_runs_too_long_ends_with_our_words_and_not_as_one_to_run_again() -> None:
+    one = pod(RUNNING, phase="Running")
+    assert jobs.must_end(job(), [one], seen(one), NOW, 60) is None
+    late = jobs.must_end(job(), [one], seen(one), NOW + timedelta(seconds=31), 60)
+    assert late is not None and late.reason == "DeadlineExceeded" and "90 s" in late.message
+    interrupted = '{"reason": "Interrupted", "message": "A checkpoint was left."}'
+    assert seen(pod(ended(1, message=interrupted), phase="Failed"), stop=late).reason == "DeadlineExceeded"
+    assert seen(pod(ended(0), phase="Succeeded"), stop=late).reason == "Completed"
+
+
+SILENT = [
+    {"type": "Ready", "status": "False", "lastTransitionTime": AT},
+    {"type": "ContainersReady", "status": "True", "lastTransitionTime": AT},
+]
+
+
+def test_a_job_on_a_silent_node_is_believed_to_run_until_patience_ends() -> None:
+    one = pod(RUNNING, node="node-7", phase="Running", conditions=SILENT)
+    found = seen(one)
+    assert found.state is ProcessState.RUNNING and "node-7" in found.notes[0]
+    assert jobs.must_end(job(), [one], found, NOW, 60) is None
+    lost = jobs.must_end(job(), [one], found, NOW + timedelta(seconds=1), 60)
+    assert lost is not None and lost.reason == "NodeLost" and "node-7" in lost.message
+    end = seen(one, stop=lost).termination
+    assert end is not None and (end.reason, end.exit_code) == ("NodeLost", None)
+
+
+def test_a_job_that_was_told_to_stop_on_a_node_that_is_lost_ends_too() -> None:
+    one = pod(RUNNING, phase="Running", conditions=SILENT)
+    stopping = seen(one, stop=STOPPED)
+    assert stopping.state is ProcessState.STOPPING
+    lost = jobs.must_end(job(stop=STOPPED), [one], stopping, NOW + timedelta(seconds=1), 60)
+    assert lost is not None and jobs.must_end(job(stop=lost), [one], stopping, NOW + timedelta(hours=1), 60) is None
+
+
+def test_a_node_that_comes_back_stops_what_was_lost_and_what_it_says_then_changes_no_reason() -> None:
+    lost = Stop("NodeLost", "Its node n has not been heard of.", NOW)
+    back = replace(pod(RUNNING, phase="Running"), bounded=True)
+    assert seen(back, stop=lost).state is ProcessState.STOPPING
+    words = '{"reason": "Interrupted", "message": "A checkpoint was left."}'
+    assert seen(pod(ended(1, message=words), phase="Failed", reason="DeadlineExceeded"), stop=lost).reason == "NodeLost"
+
+
+def unfit(said: str, *, cpu: str = "64", memory: str = "64Gi", selector: dict[str, str] | None = None) -> PodRecord:
+    metadata = {"name": "p", "uid": "p", "resourceVersion": "1", "creationTimestamp": AT, "annotations": {UID: "u"}}
+    limits = {"cpu": cpu, "memory": memory, "nvidia.com/gpu": "1"}
+    spec = {"containers": [{"resources": {"limits": limits}}], "nodeSelector": selector or {}}
+    scheduled = {"type": "PodScheduled", "status": "False", "message": f"0/2 nodes are available: {said}"}
+    return records.pod_record({"metadata": metadata, "spec": spec, "status": {"conditions": [scheduled]}}, None)
+
+
+NODES = Room(2, 2, (NodeRoom(500, 4000, 3 << 30, 16 << 30), NodeRoom(1500, 2000, 1 << 30, 8 << 30)))
+
+
+@pytest.mark.parametrize(
+    ("one", "room", "words"),
+    [
+        (unfit("2 Insufficient cpu."), NODES, "It asks for 64 CPU; no node has more than 1.5 of 2 free. The sch"),
+        (unfit("2 Insufficient memory."), NODES, "It asks for 64 GiB; no node has more than 3 GiB of 16 GiB free."),
+        (unfit("2 Insufficient cpu."), Room(None, 0), "It asks for 64 CPU. The scheduler says: 0/2 nodes"),
+        (unfit("1 Insufficient nvidia.com/gpu."), NODES, "It asks for 1 GPU; 0 of 2 are free. The scheduler"),
+        (unfit("1 Insufficient nvidia.com/gpu."), Room(None, 0), "It asks for 1 GPU. The scheduler says"),
+        (
+            unfit("2 node(s) didn't match Pod's node affinity/selector.", selector={"disk": "ssd"}), NODES,
+            "Its profile asks for a node with the label disk=ssd.",
+        ),
+        (
+            unfit("1 node(s) had untolerated taint {dedicated: gpu}, 1 node(s) had taint {x: }, that"), NODES,
+            "does not tolerate the taint dedicated=gpu of a node. Its profile does not tolerate the taint x of",
+        ),
+    ],
+)  # fmt: skip
+def test_what_is_short_is_said_in_numbers(one: PodRecord, room: Room, words: str) -> None:
+    found = jobs.observe("j", job(), [one], "", room, NOW)
+    assert found is not None and found.reason == "Unschedulable"
+    assert words in found.message
+
+
+def test_a_claim_or_a_runtime_class_that_is_not_there_is_missing_configuration() -> None:
+    found = seen(unfit('persistentvolumeclaim "work" not found.'))
+    assert (found.reason, found.message) == ("ConfigMissing", "The volume claim work is not there.")
+    refused = 'Error creating: pods "j-x" is forbidden: pod rejected: RuntimeClass "nvidia" not found'
+    assert seen(None, complaint=refused).reason == "ConfigMissing"
+
+
+def test_a_pod_that_had_to_go_was_evicted_unless_it_left_words_of_its_own() -> None:
+    target = {"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI", "message": "drained"}
+    found = seen(pod(ended(137), phase="Failed", conditions=[target]))
+    assert (found.reason, found.message) == ("Evicted", "Its pod had to go: drained")
+    words = '{"reason": "Interrupted", "message": "A checkpoint was left."}'
+    assert seen(pod(ended(1, message=words), phase="Failed", conditions=[target])).reason == "Interrupted"

@@ -7,10 +7,12 @@ import json
 import os
 import signal
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
 from app.core.errors import ConfigurationError, FrameworkMissing, RuntimeUnavailable
+from app.core.specs import Placement
 from app.runtimes.base import ProcessState
 from app.runtimes.local.settings import LocalSettings, Patience
 from tests.app.runtimes.local.workshop import (
@@ -151,6 +153,36 @@ async def test_a_job_deleted_as_it_starts_leaves_nothing(workshop: Workshop) -> 
             await runtime.delete(f"brief-{number}")
         for folder in ("jobs", "active", "trash"):
             await until(lambda folder=folder: not list((workshop.home / folder).iterdir()))
+
+
+async def test_a_place_that_a_profile_asks_for_is_noted_as_unused(workshop: Workshop) -> None:
+    async with workshop.runtime() as runtime:
+        await runtime.apply(replace(workshop.job("placed", "pass"), placement=Placement({"disk": "ssd"})))
+        await ended(runtime, "placed")
+        assert "there is one machine" in (await job_when(runtime, "placed")).notes[0]
+
+
+async def test_a_run_deadline_passes_while_there_is_no_gateway_too(workshop: Workshop) -> None:
+    limit = timedelta(seconds=0.5)
+    async with workshop.runtime() as runtime:
+        await runs(runtime, replace(workshop.job("long", SLEEP), run_deadline=limit))
+    note = workshop.home / "jobs/long/wish.json"
+    assert json.loads(note.read_text())["spec"]["run_deadline"] == 0.5
+    async with workshop.runtime() as runtime:
+        assert (await ended(runtime, "long")).reason == "DeadlineExceeded"
+
+
+async def test_a_wish_that_an_older_version_kept_is_carried_on(workshop: Workshop) -> None:
+    async with workshop.runtime() as runtime:
+        await runs(runtime, workshop.job("old", SLEEP))
+    note = workshop.home / "jobs/old/wish.json"
+    wish = json.loads(note.read_text())
+    for name in ("placement", "run_deadline", "queue"):
+        wish["spec"].pop(name)
+    note.write_text(json.dumps(wish))
+    async with workshop.runtime() as runtime:
+        await runtime.stop("old")
+        assert (await ended(runtime, "old")).reason == "Stopped"
 
 
 async def test_an_image_that_the_user_named_is_noted_as_unused(workshop: Workshop) -> None:
