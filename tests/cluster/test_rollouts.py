@@ -153,6 +153,7 @@ async def place(settings: KubernetesSettings, tmp_path: Path) -> AsyncIterator[P
     await database.close()
 
 
+@pytest.mark.timeout(600)
 async def test_twenty_rolling_updates_of_which_five_are_broken_fail_no_prediction(place: Place) -> None:
     await place.ready(model(0))
     async with place.under_load() as load:

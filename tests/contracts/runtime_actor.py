@@ -71,8 +71,11 @@ def serve(act: Act) -> None:
         def log_message(self, format: str, *args: object) -> None:
             pass
 
+    class Server(ThreadingHTTPServer):
+        request_queue_size = 1000  # a proxy that held requests sends them all at once
+
     host, _, port = os.environ[LISTEN].rpartition(":")
-    server = ThreadingHTTPServer((host, int(port)), Handler)
+    server = Server((host, int(port)), Handler)
     fresh = Path(os.environ[ADDRESS] + ".new")
     fresh.write_text("{}:{}".format(*server.server_address))
     fresh.rename(os.environ[ADDRESS])
