@@ -9,7 +9,7 @@ import socket
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import httpx2
 import structlog
@@ -23,7 +23,7 @@ from app.controllers.routes import RouteController
 from app.core.errors import ConfigurationError, StoreUnavailable
 from app.core.nudge import Nudges
 from app.core.profiles import Profiles
-from app.core.settings import Settings
+from app.core.settings import KubernetesRuntimeSettings, Settings
 from app.proxy.metrics import Metrics
 from app.proxy.routes import RouteTable
 from app.runtimes.base import Runtime
@@ -40,6 +40,9 @@ from app.store.deployments import DeploymentStore
 from app.store.jobs import JobStore
 from app.store.leases import Lease
 from app.tracking.mlflow import Mlflow
+
+if TYPE_CHECKING:
+    from app.runtimes.kubernetes.settings import KubernetesSettings
 
 log = structlog.get_logger(__name__)
 
@@ -132,11 +135,10 @@ def _local(settings: Settings, nudges: Nudges, tracking: Mlflow) -> Platform:
 def _kubernetes(settings: Settings, nudges: Nudges, tracking: Mlflow) -> Platform:
     """Raises `ConfigurationError` without an MLflow that pods can reach: the platform's own is one of this machine."""
     from app.runtimes.kubernetes.runtime import KubernetesRuntime  # its client costs 57 MB
-    from app.runtimes.kubernetes.settings import KubernetesSettings
 
     if settings.tracking.uri is None:
         raise ConfigurationError("On Kubernetes set MLOPS_TRACKING__URI to an MLflow that the cluster's pods reach.")
-    runtime = KubernetesRuntime(KubernetesSettings(**settings.kubernetes.model_dump()), on_change=nudges)
+    runtime = KubernetesRuntime(_kubernetes_settings(settings.kubernetes), on_change=nudges)
     return assemble(settings, runtime, tracking, nudges, [runtime])
 
 
@@ -210,6 +212,14 @@ def _local_settings(settings: Settings) -> LocalSettings:
         gpus=local.gpus,
         job_patience=Patience(interrupt=local.interrupt_patience_seconds, terminate=local.terminate_patience_seconds),
     )
+
+
+def _kubernetes_settings(given: KubernetesRuntimeSettings) -> KubernetesSettings:
+    """Raises `ConfigurationError`."""
+    from app.runtimes.kubernetes.settings import KubernetesSettings
+
+    plain = given.model_dump(exclude={"job_ttl_seconds", "node_patience_seconds"})
+    return KubernetesSettings(**plain, job_ttl=given.job_ttl_seconds, node_patience=given.node_patience_seconds)
 
 
 def _registry() -> CollectorRegistry:

@@ -128,6 +128,7 @@ class Job(Record):
     initial_model_file_path: str | None = None
     trainer_image: str | None = None
     use_gpu: bool = False
+    queue: str | None = None
     hyperparameters: Mapping[str, Any] = field(default_factory=dict)
     create_time: datetime | None = None
     status: JobStatus = field(default_factory=JobStatus)

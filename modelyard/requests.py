@@ -23,6 +23,7 @@ class TrainingRequest(TypedDict, total=False):
     initial_model_file_path: str | None
     trainer_image: str | None
     use_gpu: bool
+    queue: str | None
     hyperparameters: Mapping[str, Any]
 
 

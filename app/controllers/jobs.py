@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from enum import Enum
@@ -15,14 +16,18 @@ from app.controllers.job_status import ended, never_launched, seen, vanished
 from app.controllers.loop import for_each
 from app.core.conditions import JobPhase, TerminationReason, is_true
 from app.core.errors import Refusal, TrackingUnavailable
+from app.core.names import job_name
 from app.core.tasks import Desired, Job, JobStatus
 from app.runtimes.base import JobObservation, ProcessState, Runtime
-from app.store.jobs import JobStore
+from app.store.jobs import JobStore, Mark
 from app.tracking.mlflow import Mlflow, RunProgress
 
 log = structlog.get_logger(__name__)
 
 _MLFLOW_PATIENCE_SECONDS = 2  # a tracking server that hangs must not hold up launching and stopping
+_AT_ONCE = 32  # launches
+_SLICE = 100  # jobs
+_TRUST_SECONDS = 60
 _LAST_LOOK = timedelta(seconds=30)  # how long an ended job waits for an MLflow that is away
 
 
@@ -43,20 +48,39 @@ class JobController:
         self._store = store
         self._runtime = runtime
         self._tracking = tracking
+        # What was last seen, and recorded, of jobs that wait: until something changes they cost nothing.
+        self._at_rest: dict[str, JobObservation] = {}
+        self._trusted_until = 0.0
 
     async def round(self) -> None:
         """Compare every unfinished job with what the runtime knows, and act on the difference."""
-        jobs = await self._store.unfinished()
-        if not jobs:
-            return
+        marks = await self._store.unfinished()
+        observed = await self._runtime.observe_jobs([job_name(mark.task_id) for mark in marks])
+        self._forget(marks)
+        begun: list[Mark] = []
+        waiting: list[Mark] = []
+        for mark in marks:
+            found = observed.get(job_name(mark.task_id))
+            if _has_begun(found):
+                begun.append(mark)
+            elif found is None or mark.desired is Desired.STOP or self._at_rest.get(mark.uid) != found:
+                waiting.append(mark)
+        # MLflow is asked after what waits was launched
+        await for_each([*_slices(waiting), *_slices(begun)], self._look_at)
+
+    def _forget(self, marks: Sequence[Mark]) -> None:
+        """What is no longer to be looked at; and all once a minute, as another gateway may have acted meanwhile."""
+        if time.monotonic() > self._trusted_until:
+            self._at_rest, self._trusted_until = {}, time.monotonic() + _TRUST_SECONDS
+        self._at_rest = {mark.uid: self._at_rest[mark.uid] for mark in marks if mark.uid in self._at_rest}
+
+    async def _look_at(self, marks: Sequence[Mark]) -> None:
+        """What was observed must be newer than what is read: a job that others launched meanwhile is not lost."""
+        jobs = await self._store.read(marks)
         observed = await self._runtime.observe_jobs([job.spec.name for job in jobs])
-        begun = [job for job in jobs if _has_begun(observed.get(job.spec.name))]
-        waiting = [job for job in jobs if job not in begun]
-        try:  # MLflow is asked after what waits was launched
-            await for_each(waiting, lambda job: self._reconcile(job, observed.get(job.spec.name), None))
-        finally:
-            progress = dict(zip((job.uid for job in begun), await self._progress(begun), strict=True))
-            await for_each(begun, lambda job: self._reconcile(job, observed[job.spec.name], progress[job.uid]))
+        progress = await asyncio.gather(*(self._progress_of(job, observed.get(job.spec.name)) for job in jobs))
+        pairs = zip(jobs, progress, strict=True)
+        await for_each(pairs, lambda pair: self._reconcile(pair[0], observed.get(pair[0].spec.name), pair[1]), _AT_ONCE)
 
     async def _reconcile(self, job: Job, found: JobObservation | None, progress: RunProgress | Away | None) -> None:
         now = datetime.now(UTC)
@@ -77,11 +101,15 @@ class JobController:
                 progress=progress.percent if progress.percent is not None else status.progress,
                 metrics=progress.metrics,
             )
+        if status.run_id is not None and status.run_id != job.status.run_id:
+            await self._runtime.note_run(job.spec.name, status.run_id)
         if status.phase in _RUN_ENDS and status.run_id is not None and found is not None:
             await self._close_run(status.run_id, _RUN_ENDS[status.phase])
         if status != job.status:
-            await self._store.record(job.uid, status)
+            await self._store.record(job, status)
             _log_change(job, status)
+        if found is not None and not _has_begun(found):
+            self._at_rest[job.uid] = found
 
     async def _launch(self, job: Job, now: datetime) -> JobStatus:
         """The runtime knows nothing of it: it was never launched, or what was launched is gone."""
@@ -109,11 +137,10 @@ class JobController:
         except (TrackingUnavailable, TimeoutError) as outage:
             log.warning("run_left_open", run_id=run_id, cause=str(outage))
 
-    async def _progress(self, jobs: Sequence[Job]) -> Sequence[RunProgress | Away | None]:
-        return await asyncio.gather(*(self._progress_of(job) for job in jobs))
-
-    async def _progress_of(self, job: Job) -> RunProgress | Away | None:
+    async def _progress_of(self, job: Job, found: JobObservation | None) -> RunProgress | Away | None:
         """How far the job's run is; None if it has opened none."""
+        if not _has_begun(found):
+            return None
         try:
             async with asyncio.timeout(_MLFLOW_PATIENCE_SECONDS):
                 if job.status.run_id is not None:
@@ -122,6 +149,12 @@ class JobController:
         except (TrackingUnavailable, TimeoutError) as outage:
             log.debug("progress_unknown", task_id=job.task_id, cause=str(outage))
             return AWAY
+
+
+def _slices(marks: Sequence[Mark]) -> Iterator[Sequence[Mark]]:
+    """So few that reading them holds up nobody."""
+    for start in range(0, len(marks), _SLICE):
+        yield marks[start : start + _SLICE]
 
 
 def _has_begun(found: JobObservation | None) -> bool:

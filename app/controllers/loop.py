@@ -14,16 +14,22 @@ from app.core.nudge import Nudge
 log = structlog.get_logger(__name__)
 
 _BACK_OFF_LIMIT = 30.0
+_BREATH = 0.05  # seconds between two rounds, in which nudges gather: a thousand submits are not a thousand rounds
 Item = TypeVar("Item")
 
 
-async def for_each(items: Iterable[Item], act: Callable[[Item], Awaitable[None]]) -> None:
-    """Act on every item in turn. One that fails keeps no other from its turn; then the first failure is raised."""
-    failures = []
-    for item in items:
-        [outcome] = await asyncio.gather(act(item), return_exceptions=True)
-        if isinstance(outcome, BaseException):
-            failures.append(outcome)
+async def for_each(items: Iterable[Item], act: Callable[[Item], Awaitable[None]], at_once: int = 1) -> None:
+    """Act on every item, begun in their order, so many at once. One that fails keeps no other from its turn; then the
+    first failure is raised."""
+    waiting, failures = iter(items), []
+
+    async def worker() -> None:
+        for item in waiting:
+            [outcome] = await asyncio.gather(act(item), return_exceptions=True)
+            if isinstance(outcome, BaseException):
+                failures.append(outcome)
+
+    await asyncio.gather(*(worker() for _ in range(at_once)))
     if failures:
         raise failures[0]
 
@@ -50,6 +56,7 @@ class Loop:
         while True:
             if self._may_act():
                 failures = 0 if await self._try() else failures + 1
+            await asyncio.sleep(min(_BREATH, self._period))
             await self.nudge.wait(min(self._period * 2**failures, _BACK_OFF_LIMIT))
 
     async def _try(self) -> bool:

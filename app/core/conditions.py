@@ -72,6 +72,8 @@ class TerminationReason(StrEnum):
     TRACKING_UNAVAILABLE = "TrackingUnavailable"
     CRASHED = "Crashed"
     LOST = "Lost"
+    EVICTED = "Evicted"
+    NODE_LOST = "NodeLost"
     STOPPED = "Stopped"  # told to, and without words of its own
     START_DEADLINE_EXCEEDED = "StartDeadlineExceeded"
     NO_ANSWER = "NoAnswer"

@@ -82,6 +82,26 @@ class GpuNotAllowed(InvalidRequest):
         super().__init__(detail, [Cause("/useGpu", detail)])
 
 
+class ImageNotAllowed(InvalidRequest):
+    code = "image-not-allowed"
+    title = "Images from there are not allowed"
+
+    def __init__(self, image: str, allowed: Sequence[str]) -> None:
+        where = f"Images from {', '.join(allowed)} are" if allowed else "No image of a request's own is"
+        detail = f"The image {image!r} is not allowed. {where} allowed; without trainerImage the profile's is used."
+        super().__init__(detail, [Cause("/trainerImage", detail)])
+        self.allowed = tuple(allowed)
+
+
+class QueueUnavailable(InvalidRequest):
+    code = "queue-unavailable"
+    title = "There are no queues here"
+
+    def __init__(self, queue: str, why: str) -> None:
+        detail = f"There is no queue {queue!r} to wait in. {why} Leave queue out."
+        super().__init__(detail, [Cause("/queue", detail)])
+
+
 class RunNotFound(InvalidRequest):
     code = "run-not-found"
     title = "MLflow knows no such run"

@@ -14,7 +14,8 @@ from pydantic.alias_generators import to_camel
 
 from app.core import quantities
 from app.core.errors import Cause, ConfigurationError, InvalidRequest, ProfileUnknown
-from app.core.specs import Resources
+from app.core.placement import ClassName, LabelKey, LabelValue, Toleration
+from app.core.specs import Placement, Resources
 
 FamilyName = Literal[
     "tabular_regression", "tabular_classification", "image_classification", "text_classification", "text_generation"
@@ -84,15 +85,28 @@ _TYPE_WORDS = {"boolean": "true or false", "string": "a string", "integer": "an 
 
 
 class Stage(_Entry):
-    """What one stage of a model's life (training, serving) may use. `gpu` is what `useGpu: true` gives."""
+    """What one stage of a model's life (training, serving) may use, and where. `gpu` is what `useGpu: true` gives."""
 
     image: Annotated[str, Field(min_length=1)]
     cpu: CpuMillis
     memory: MemoryBytes
     gpu: Annotated[int, Field(ge=0, le=64)] = 0
+    node_selector: dict[LabelKey, LabelValue] = {}
+    tolerations: list[Toleration] = []
+    runtime_class: ClassName = ""
+
+    @property
+    def placement(self) -> Placement:
+        return Placement(self.node_selector, tuple(one.spec() for one in self.tolerations), self.runtime_class)
 
     def resources(self, *, use_gpu: bool) -> Resources:
         return Resources(self.cpu, self.memory, self.gpu if use_gpu else 0)
+
+
+class TrainingStage(Stage):
+    """`run_deadline` is the longest that one run may take."""
+
+    run_deadline: Annotated[Duration, Field(gt=timedelta())] | None = None
 
 
 class Profile(_Entry):
@@ -102,7 +116,7 @@ class Profile(_Entry):
     family: FamilyName
     warm_start: bool = False
     start_deadline: Duration
-    training: Stage
+    training: TrainingStage
     serving: Stage
     hyperparameters: dict[str, Hyperparameter]
 
@@ -177,6 +191,10 @@ def _line(root: yaml.Node | None, location: tuple[int | str, ...]) -> int:
     """The line of the deepest node on the way to `location` that exists."""
     node, line = root, 1
     for part in location:
+        if isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+            node = node.value[part]
+            line = node.start_mark.line + 1
+            continue
         if not isinstance(node, yaml.MappingNode):
             break
         found = next(((k, v) for k, v in node.value if k.value == str(part)), None)

@@ -6,10 +6,10 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.core.errors import ConfigurationError
 from app.core.names import DNS_LABEL
@@ -54,6 +54,11 @@ class LocalRuntimeSettings(Slice):
     terminate_patience_seconds: float = Field(10, ge=0)
 
 
+def _listed(value: object) -> object:
+    """The parts of a list that is written with commas."""
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
 class KubernetesRuntimeSettings(Slice):
     """The Kubernetes runtime. Without `kubeconfig` the gateway runs in the cluster; `gpus` overrides what nodes show.
 
@@ -69,6 +74,12 @@ class KubernetesRuntimeSettings(Slice):
     reach: Literal["pod", "service", "apiserver"] = Field(
         "pod", description="how predictions go to pods; apiserver serves a gateway outside the cluster"
     )
+    trainer_images: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)] = Field(
+        ("localhost:5002",), description="registries and repositories whose images trainerImage may name; * means any"
+    )
+    queue: str = Field("", pattern=f"^$|{DNS_LABEL}", max_length=63, description="of Kueue, for jobs that name none")
+    job_ttl_seconds: int | None = Field(None, ge=600, description="when Jobs that ended are removed, with their logs")
+    node_patience_seconds: float = Field(300, ge=0, description="until a job on a silent node counts as NodeLost")
 
 
 class PredictSettings(Slice):

@@ -19,6 +19,26 @@ class Resources:
 
 
 @dataclass(frozen=True, slots=True)
+class Toleration:
+    """A taint of nodes that is put up with; empty fields match any. `seconds` is for how long after it appears."""
+
+    key: str = ""
+    operator: str = "Equal"  # or Exists, which takes no value
+    value: str = ""
+    effect: str = ""
+    seconds: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Which machines of a cluster are fit for it; one machine alone has no choice and leaves this aside."""
+
+    node_selector: Mapping[str, str] = field(default_factory=dict)
+    tolerations: tuple[Toleration, ...] = ()
+    runtime_class: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Program:
     """A Python program of ours: `python -m <module>`, with its letter in `environment`.
 
@@ -37,7 +57,11 @@ class Program:
 
 @dataclass(frozen=True, slots=True)
 class JobSpec:
-    """One training run. `name` follows from the task id; `uid` tells two lives of one name apart."""
+    """One training run. `name` follows from the task id; `uid` tells two lives of one name apart.
+
+    `start_deadline` bounds the wait for its start, `run_deadline` the time from there to its end; one that was
+    interrupted and goes on has both anew. With `queue` an admission queue of the cluster decides when the wait begins.
+    """
 
     name: str
     task_id: str
@@ -46,6 +70,9 @@ class JobSpec:
     resources: Resources
     start_deadline: timedelta
     labels: Mapping[str, str] = field(default_factory=dict)
+    placement: Placement = field(default_factory=Placement)
+    run_deadline: timedelta | None = None
+    queue: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +88,7 @@ class ServerSpec:
     replicas: int = 1
     health_path: str = "/health/ready"
     labels: Mapping[str, str] = field(default_factory=dict)
+    placement: Placement = field(default_factory=Placement)
 
     @property
     def digest(self) -> str:

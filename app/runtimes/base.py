@@ -96,6 +96,11 @@ class RuntimeCapabilities:
     details: Mapping[str, str] = field(default_factory=dict)
 
 
+def ran_too_long(seconds: float) -> str:
+    """What every runtime says of a job that exceeded its run deadline."""
+    return f"It was stopped because it ran longer than {seconds:g} s, its profile's run deadline."
+
+
 class Runtime(Protocol):
     """See the module's promise. Every method may raise `RuntimeUnavailable` (an outage)."""
 
@@ -125,6 +130,9 @@ class Runtime(Protocol):
 
     async def observe_servers(self, names: Collection[str]) -> Mapping[str, ServerObservation]:
         """What is known of these servers; a name that was never applied, or is wholly gone, is absent."""
+
+    async def note_run(self, name: str, run_id: str) -> None:
+        """Keep the id of this job's MLflow run beside it, for people who look there. Unknown names are no error."""
 
     async def stop(self, name: str) -> None:
         """Stop this job with patience, keeping its log and termination. Unknown and ended jobs are no error."""

@@ -34,6 +34,7 @@ class ProfileAnswer(Answer):
     family: str
     warm_start: bool
     start_deadline_seconds: int
+    run_deadline_seconds: int | None
     training: StageAnswer
     serving: StageAnswer
     hyperparameters: dict[str, HyperparameterAnswer]
@@ -46,6 +47,7 @@ class ProfileAnswer(Answer):
             family=profile.family,
             warm_start=profile.warm_start,
             start_deadline_seconds=round(profile.start_deadline.total_seconds()),
+            run_deadline_seconds=round(limit.total_seconds()) if (limit := profile.training.run_deadline) else None,
             training=StageAnswer.of(profile.training),
             serving=StageAnswer.of(profile.serving),
             hyperparameters={

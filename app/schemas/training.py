@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr
 from pydantic.config import JsonDict
 
-from app.core.names import MODEL_NAME
+from app.core.names import DNS_LABEL, MODEL_NAME
 from app.core.tasks import Job
 from app.schemas.status import JobStatusAnswer
 from app.schemas.wire import Answer, Moment, Request, TaskId
@@ -85,6 +85,10 @@ class TrainRequest(Request):
     ] = None
     trainer_image: Annotated[str, Field(min_length=1, max_length=500)] | None = None
     use_gpu: bool = False
+    queue: Annotated[
+        str | None,
+        Field(min_length=1, max_length=63, pattern=DNS_LABEL, description="a LocalQueue of Kueue that admits the job"),
+    ] = None
     hyperparameters: Annotated[
         dict[Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$", max_length=100)], HyperparameterValue],
         Field(max_length=100, examples=[{"numEpoch": 100, "learningRate": 0.001, "numBatch": 32}]),
@@ -103,6 +107,7 @@ class JobAnswer(Answer):
     initial_model_file_path: str | None
     trainer_image: str | None
     use_gpu: bool
+    queue: str | None
     hyperparameters: dict[str, bool | int | float | str]
     create_time: Moment
     status: JobStatusAnswer

@@ -87,6 +87,9 @@ class Planner:
             resources=resources,
             start_deadline=profile.start_deadline,
             labels=labels,
+            placement=profile.training.placement,
+            run_deadline=profile.training.run_deadline,
+            queue=request.queue or "",
         )
 
     def server(self, request: DeployRequest, run_id: str, logged_model_id: str, uid: str) -> ServerSpec:
@@ -122,6 +125,7 @@ class Planner:
             start_deadline=profile.start_deadline,
             replicas=request.replicas,
             labels={"modelyard/profile": request.model_profile, "modelyard/model-id": request.model_id},
+            placement=profile.serving.placement,
         )
 
     def check_family(self, request: DeployRequest, trained_with: str | None) -> None:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from app.core.conditions import Condition, JobPhase, Status
-from app.core.errors import JobNotFound, TaskExists
+from app.core.errors import JobNotFound, Outage, Refusal, TaskExists
 from app.core.tasks import Desired, Job, JobStatus
 from app.runtimes.base import Runtime
 from app.schemas.training import TrainRequest
@@ -34,10 +34,13 @@ class TrainingService:
         Raises `TaskExists` if the id is taken by another body, and what planning and the runtime refuse.
         """
         try:
-            return _same(await self._store.get(request.task_id), request), False
-        except JobNotFound:
-            pass
-        job, is_new = await self._store.add(self._job(request))
+            planned = self._job(request)
+        except (Refusal, Outage) as refusal:  # what was accepted once is answered so again, whatever has changed since
+            try:
+                return _same(await self._store.get(request.task_id), request), False
+            except JobNotFound:
+                raise refusal from None
+        job, is_new = await self._store.add(planned)
         self._nudge()
         return (job, True) if is_new else (_same(job, request), False)
 

@@ -11,6 +11,7 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy import event, exc
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from app.core.errors import ConfigurationError, StoreUnavailable
@@ -64,6 +65,12 @@ class Database:
         with translated():
             async with self._engine.begin() as connection:
                 yield connection
+
+    def insert(self, table: sa.Table) -> postgresql.Insert | sqlite.Insert:
+        """An INSERT in the database's own words, which can leave alone what is there."""
+        if self._engine.dialect.name == "sqlite":
+            return sqlite.insert(table)
+        return postgresql.insert(table)
 
     async def finish(self, work: Coroutine[Any, Any, Result]) -> Result:
         """Wait for `work`, which goes on if we are cancelled; see `whole`."""

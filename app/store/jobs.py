@@ -4,22 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from pydantic import TypeAdapter
-from sqlalchemy.exc import IntegrityError
 
-from app.core.conditions import FINAL_JOB_PHASES, JobPhase
+from app.core.conditions import JobPhase
 from app.core.errors import JobNotFound
 from app.core.specs import JobSpec
 from app.core.tasks import Desired, Job, JobStatus
 from app.store.database import Database, whole
+from app.store.groups import Group
 from app.store.pages import Page, page_query, token_after
 from app.store.tables import jobs
 
 _spec = TypeAdapter(JobSpec)
 _status = TypeAdapter(JobStatus)
+_UNFINISHED = [phase.value for phase in JobPhase if not phase.is_final]
+_RECORD = (
+    sa.update(jobs)
+    .where(jobs.c.sequence == sa.bindparam("job"))
+    .values(phase=sa.bindparam("phase"), status=sa.bindparam("status"))
+)
+
+
+class Mark(NamedTuple):
+    """A few words on a job, so that a controller can choose which jobs to read."""
+
+    sequence: int
+    task_id: str
+    uid: str
+    desired: Desired
 
 
 class JobStore:
@@ -27,27 +42,24 @@ class JobStore:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._adds = Group(self._insert)
+        self._records = Group(self._update)
 
     @whole
     async def add(self, job: Job) -> tuple[Job, bool]:
         """Keep `job` if its task id is free. Returns what is kept under that id now, and whether it is this one."""
-        values = {
-            "task_id": job.task_id,
-            "uid": job.uid,
-            "experiment": job.request["experimentName"],
-            "profile": job.request["modelProfile"],
-            "request": dict(job.request),
-            "spec": _spec.dump_python(job.spec, mode="json"),
-            "desired": job.desired.value,
-            "created_at": job.created_at,
-            **_status_values(job.status),
-        }
-        try:
-            async with self._database.begin() as connection:
-                inserted = await connection.execute(sa.insert(jobs).values(values).returning(jobs.c.sequence))
-                return replace(job, sequence=inserted.scalar_one()), True
-        except IntegrityError:
+        sequence = await self._adds(job)
+        if sequence is None:
             return await self.get(job.task_id), False
+        return replace(job, sequence=sequence), True
+
+    async def _insert(self, group: Sequence[Job]) -> Sequence[int | None]:
+        """The sequence of each job that is new."""
+        insert = self._database.insert(jobs).on_conflict_do_nothing().returning(jobs.c.uid, jobs.c.sequence)
+        async with self._database.begin() as connection:
+            rows = await connection.execute(insert, [_values(job) for job in group])
+            sequences = {row.uid: row.sequence for row in rows}
+        return [sequences.get(job.uid) for job in group]
 
     @whole
     async def get(self, task_id: str) -> Job:
@@ -71,10 +83,20 @@ class JobStore:
         return Page([_job(row) for row in rows[:size]], token_after(rows, size))
 
     @whole
-    async def unfinished(self) -> Sequence[Job]:
+    async def unfinished(self) -> Sequence[Mark]:
         """All jobs that a controller must still look at, oldest first."""
-        final = [phase.value for phase in FINAL_JOB_PHASES]
-        query = sa.select(jobs).where(jobs.c.phase.not_in(final)).order_by(jobs.c.sequence)
+        columns = (jobs.c.sequence, jobs.c.task_id, jobs.c.uid, jobs.c.desired)
+        query = sa.select(*columns).where(jobs.c.phase.in_(_UNFINISHED)).order_by(jobs.c.sequence)
+        async with self._database.begin() as connection:
+            return [
+                Mark(sequence, task_id, uid, Desired(desired))
+                for sequence, task_id, uid, desired in await connection.execute(query)
+            ]
+
+    @whole
+    async def read(self, marks: Sequence[Mark]) -> Sequence[Job]:
+        """The jobs behind marks, in their order; one that is gone is left out."""
+        query = sa.select(jobs).where(jobs.c.sequence.in_([mark.sequence for mark in marks])).order_by(jobs.c.sequence)
         async with self._database.begin() as connection:
             return [_job(row) for row in await connection.execute(query)]
 
@@ -88,10 +110,30 @@ class JobStore:
         return await self.get(task_id)
 
     @whole
-    async def record(self, uid: str, status: JobStatus) -> None:
-        """Keep what was seen of the job with this uid."""
+    async def record(self, job: Job, status: JobStatus) -> None:
+        """Keep what was seen of `job`."""
+        await self._records((job.sequence, status))
+
+    async def _update(self, group: Sequence[tuple[int, JobStatus]]) -> Sequence[None]:
         async with self._database.begin() as connection:
-            await connection.execute(sa.update(jobs).where(jobs.c.uid == uid).values(_status_values(status)))
+            await connection.execute(
+                _RECORD, [{"job": sequence, **_status_values(status)} for sequence, status in group]
+            )
+        return [None] * len(group)
+
+
+def _values(job: Job) -> dict[str, Any]:
+    return {
+        "task_id": job.task_id,
+        "uid": job.uid,
+        "experiment": job.request["experimentName"],
+        "profile": job.request["modelProfile"],
+        "request": dict(job.request),
+        "spec": _spec.dump_python(job.spec, mode="json"),
+        "desired": job.desired.value,
+        "created_at": job.created_at,
+        **_status_values(job.status),
+    }
 
 
 def _status_values(status: JobStatus) -> dict[str, Any]:

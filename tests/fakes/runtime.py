@@ -9,7 +9,7 @@ from itertools import count
 
 from app.core.addresses import Address
 from app.core.conditions import Termination, TerminationReason
-from app.core.errors import FrameworkMissing, LogNotFound, NeverFits, RuntimeUnavailable
+from app.core.errors import FrameworkMissing, LogNotFound, NeverFits, QueueUnavailable, RuntimeUnavailable
 from app.core.specs import JobSpec, ServerSpec
 from app.runtimes.base import (
     JobObservation,
@@ -18,6 +18,7 @@ from app.runtimes.base import (
     ReplicaObservation,
     RuntimeCapabilities,
     ServerObservation,
+    ran_too_long,
 )
 from app.runtimes.local.rollouts import next_step
 
@@ -84,6 +85,7 @@ class FakeRuntime:
         self.stubborn: set[str] = set()
         self.outage: RuntimeUnavailable | None = None
         self.launched: list[str] = []  # the name of a job, or of a replica, at each start
+        self.runs: dict[str, str] = {}  # of MLflow, by job
         self._tasks: dict[str, FakeTask] = {}
         self._ports = iter(range(FIRST_PORT, 65536))
 
@@ -136,6 +138,8 @@ class FakeRuntime:
         return RuntimeCapabilities("fake", self.gpus, ("Nothing is real here.",))
 
     def admit(self, spec: JobSpec | ServerSpec) -> None:
+        if isinstance(spec, JobSpec) and spec.queue:
+            raise QueueUnavailable(spec.queue, "The fake runtime has no queues.")
         if spec.resources.gpus > self.gpus:
             raise NeverFits("GPU", str(spec.resources.gpus), str(self.gpus))
         replicas = spec.replicas if isinstance(spec, ServerSpec) else 1
@@ -171,6 +175,11 @@ class FakeRuntime:
         await self.check()
         self._settle()
         return {name: self._server(task) for name, task in self._of_kind(ServerSpec, names)}
+
+    async def note_run(self, name: str, run_id: str) -> None:
+        await self.check()
+        if name in self._tasks:
+            self.runs[name] = run_id
 
     async def stop(self, name: str) -> None:
         await self.check()
@@ -241,6 +250,9 @@ class FakeRuntime:
         )
 
     def _step(self, task: FakeTask, process: FakeProcess) -> None:
+        limit = task.spec.run_deadline if isinstance(task.spec, JobSpec) else None
+        if limit and process.alive and process.started_at and self.clock() - process.started_at > limit:
+            self.ends(process.name, None, TerminationReason.DEADLINE_EXCEEDED, ran_too_long(limit.total_seconds()))
         if task.stopped and process.state in (ProcessState.STARTING, ProcessState.RUNNING):
             self._tell(process)
         elif task.stopped and process.state is ProcessState.WAITING:

@@ -25,8 +25,8 @@ from app.runtimes.kubernetes.manifests import MANAGER, Manifest
 from app.runtimes.kubernetes.settings import KubernetesSettings
 
 JSON, MERGE, APPLY = "application/json", "application/merge-patch+json", "application/apply-patch+yaml"
+PAGE = 200  # objects: a page is decoded in one go, which must not hold up the event loop
 STRATEGIC = "application/strategic-merge-patch+json"
-PAGE = 500
 _NO_LOG = re.compile(rb"unable to retrieve container logs for \S+")
 _LOG_PAUSES = (0.2, 0.5, 1.0)  # seconds; a container that ends just now comes back in sight
 _TIMEOUT = aiohttp.ClientTimeout(total=30, connect=5)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from app.runtimes.base import ProcessState
 from app.runtimes.kubernetes.records import PodRecord
+from app.runtimes.kubernetes.shortage import Room, words
 from app.runtimes.kubernetes.termination import clean
 
 PULL_TRIES = 3
@@ -20,6 +21,8 @@ _PERMANENT = re.compile(
     r"|invalid reference|InvalidImageName|pull policy is Never",
     re.IGNORECASE,
 )
+_NO_CLAIM = re.compile(r'persistentvolumeclaim "([^"]*)" not found')
+_NO_CLASS = re.compile(r'RuntimeClass "[^"]*" not found')
 
 
 class Why(NamedTuple):
@@ -28,29 +31,13 @@ class Why(NamedTuple):
     message: str
 
 
-class Gpus(NamedTuple):
-    """`total` is None where the nodes may not be seen."""
-
-    total: int | None
-    used: int
-
-    def has(self, asked: int) -> bool:
-        """Whether so many are free now; what may not be seen is taken for free, as the scheduler will tell."""
-        return not asked or self.total is None or self.total - self.used >= asked
-
-    def words(self, asked: int) -> str:
-        if not asked or self.total is None:
-            return ""
-        free = max(0, self.total - self.used)
-        return f"It asks for {asked} GPU{'s' if asked > 1 else ''}; {free} of {self.total} are free. "
-
-
-def why_waiting(pod: PodRecord, gpus: Gpus) -> Why:
+def why_waiting(pod: PodRecord, room: Room) -> Why:
     """For a pod whose container has not begun."""
     reason, message = pod.waiting
+    if found := _NO_CLAIM.search(pod.unschedulable):
+        return Why(ProcessState.WAITING, CONFIG_MISSING, clean(f"The volume claim {found[1]} is not there."))
     if pod.unschedulable:
-        said = f"{gpus.words(pod.gpus)}The scheduler says: {pod.unschedulable}"
-        return Why(ProcessState.WAITING, UNSCHEDULABLE, clean(said))
+        return Why(ProcessState.WAITING, UNSCHEDULABLE, clean(words(pod, room)))
     if not pod.node:
         return Why(ProcessState.WAITING, "Scheduling", "It waits for its place.")
     if reason in _PULL:
@@ -79,4 +66,11 @@ def why_no_pod(complaint: str) -> Why:
     if not complaint:
         return Why(ProcessState.WAITING, "Accepted", "It was accepted just now.")
     reason = QUOTA_EXCEEDED if "exceeded quota" in complaint else "PodRefused"
+    if _NO_CLASS.search(complaint):
+        reason = CONFIG_MISSING
     return Why(ProcessState.WAITING, reason, clean(f"The cluster makes no pod for it: {complaint}"))
+
+
+def why_queued(queue: str) -> Why:
+    """For a job that is suspended until its queue admits it."""
+    return Why(ProcessState.WAITING, "Queued", f"It waits in the queue {queue} until Kueue admits it.")

@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import structlog
 
 from app.core.conditions import TerminationReason
-from app.core.errors import LogNotFound, NeverFits, RuntimeUnavailable
+from app.core.errors import ImageNotAllowed, LogNotFound, NeverFits, RuntimeUnavailable
 from app.core.specs import JobSpec, ServerSpec
 from app.runtimes.base import JobObservation, LogChunk, ProcessState, RuntimeCapabilities, ServerObservation
 from app.runtimes.kubernetes import logs, manifests, records, servers
 from app.runtimes.kubernetes.client import Absent, Client, Taken
 from app.runtimes.kubernetes.cluster import Cluster
+from app.runtimes.kubernetes.engines import Engines
+from app.runtimes.kubernetes.images import is_allowed
+from app.runtimes.kubernetes.manifests import RUN_ID
+from app.runtimes.kubernetes.manifests.pods import IMAGE_FROM_REQUEST
 from app.runtimes.kubernetes.reach import reach
 from app.runtimes.kubernetes.records import JobRecord, PodRecord, ServerRecord, Stop
 from app.runtimes.kubernetes.settings import KubernetesSettings
 from app.runtimes.kubernetes.tending import Tender
 
 _FIRST_SIGHT = 20.0  # seconds that a start waits for the cluster
+_IN_ONE_GO = 500  # observations, before others have the event loop
 _ORPHANING = 10.0  # seconds that a job which runs again waits for its earlier Job to go
 log = structlog.get_logger(__name__)
 
@@ -41,6 +48,7 @@ class KubernetesRuntime:
         self._client: Client | None = None
         self._known: Cluster | None = None
         self._tender: Tender | None = None
+        self._engines: Engines | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -51,8 +59,9 @@ class KubernetesRuntime:
         self._client = await Client.connect(self._settings)
         way = reach(self._settings, self._client)
         self._known = Cluster(self._client, self._settings.gpus, way, self._changed)
-        self._tender = Tender(self._client, self._known, way, self._settings.period, self._changed)
-        loops = [*(watch.run() for watch in self._known.watches), self._tender.run()]
+        self._tender = Tender(self._client, self._known, way, self._settings, self._changed)
+        self._engines = Engines(self._client, self._settings.queue)
+        loops = [*(watch.run() for watch in self._known.watches), self._tender.run(), self._engines.run()]
         self._tasks = [asyncio.create_task(loop) for loop in loops]
         for task in self._tasks:
             task.add_done_callback(_tell_end)
@@ -67,7 +76,7 @@ class KubernetesRuntime:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._client is not None:
             await self._client.close()
-        self._tasks, self._client, self._known, self._tender = [], None, None, None
+        self._tasks, self._client, self._known, self._tender, self._engines = [], None, None, None, None
 
     def _changed(self) -> None:
         if self._tender is not None:
@@ -95,18 +104,30 @@ class KubernetesRuntime:
         return RuntimeCapabilities("kubernetes", self._cluster.gpu_total or 0, gaps, details)
 
     def admit(self, spec: JobSpec | ServerSpec) -> None:
-        """Images bring the packages, so only what no node could ever hold is refused."""
+        """Images bring the packages, so refused are images that nobody allowed, and what no node could ever hold."""
+        if spec.labels.get(IMAGE_FROM_REQUEST) == "true" and not is_allowed(
+            spec.program.image, self._settings.trainer_images
+        ):
+            raise ImageNotAllowed(spec.program.image, self._settings.trainer_images)
+        if isinstance(spec, JobSpec):
+            self._queued(spec)
         total = self._cluster.gpu_total
         if total is not None and spec.resources.gpus > total:
             raise NeverFits("GPU", str(spec.resources.gpus), str(total))
 
     def render(self, spec: JobSpec | ServerSpec) -> Mapping[str, object]:
         if isinstance(spec, JobSpec):
-            return manifests.job(spec, self._settings)
+            return manifests.job(self._queued(spec), self._settings)
         return manifests.deployment(spec, self._settings)
 
+    def _queued(self, spec: JobSpec) -> JobSpec:
+        """With the queue that it will wait in. Raises what `Engines.queue_of` does."""
+        if self._engines is None:
+            raise RuntimeUnavailable("The Kubernetes runtime has not been started.")
+        return replace(spec, queue=self._engines.queue_of(spec))
+
     async def apply(self, spec: JobSpec | ServerSpec) -> None:
-        await (self._apply_job(spec) if isinstance(spec, JobSpec) else self._apply_server(spec))
+        await (self._apply_job(self._queued(spec)) if isinstance(spec, JobSpec) else self._apply_server(spec))
 
     async def _apply_job(self, spec: JobSpec) -> None:
         """Creating never overwrites, so two gateways make one Job; what exists already is adopted or left alone."""
@@ -159,7 +180,7 @@ class KubernetesRuntime:
     async def _roll_out(self, spec: ServerSpec, kept: ServerRecord) -> None:
         """The cluster does it: old pods go as new ones are ready. Without a free GPU for a new one, one makes room."""
         path = self._api.path("apps/v1", "deployments", spec.name)
-        in_place = not self._cluster.gpus.has(spec.resources.gpus)
+        in_place = not self._cluster.room.has(spec.resources.gpus)
         patch = manifests.rollout(spec, self._settings, kept.object_uid, in_place=in_place)
         try:
             self._cluster.servers.put(await self._api.amend(path, patch))
@@ -180,12 +201,22 @@ class KubernetesRuntime:
             raise RuntimeUnavailable(f"The Deployment {spec.name} changed just now; ask again.") from error
 
     async def observe_jobs(self, names: Collection[str]) -> Mapping[str, JobObservation]:
-        found = {name: self._cluster.job(name) for name in names}
-        return {name: seen for name, seen in found.items() if seen is not None}
+        found = {}
+        for number, name in enumerate(names):
+            if number % _IN_ONE_GO == _IN_ONE_GO - 1:
+                await asyncio.sleep(0)
+            if (seen := self._cluster.job(name)) is not None:
+                found[name] = seen
+        return found
 
     async def observe_servers(self, names: Collection[str]) -> Mapping[str, ServerObservation]:
         found = {name: self._cluster.server(name) for name in names}
         return {name: seen for name, seen in found.items() if seen is not None}
+
+    async def note_run(self, name: str, run_id: str) -> None:
+        path = self._api.path("batch/v1", "jobs", name)
+        with contextlib.suppress(Absent):
+            self._cluster.jobs.put(await self._api.merge(path, {"metadata": {"annotations": {RUN_ID: run_id}}}))
 
     async def stop(self, name: str) -> None:
         job = self._cluster.jobs.known.get(name)
@@ -212,11 +243,9 @@ class KubernetesRuntime:
         return self._tender
 
     async def delete(self, name: str) -> None:
-        """The pods of earlier runs first: nothing owns them. Then what owns the rest, which stays until it is gone."""
-        cluster = self._cluster
-        job = cluster.jobs.known.get(name)
-        for pod in cluster.pods_of(name):
-            if name not in cluster.servers.known and not pod.deleting and (job is None or pod.run != job.run):
+        """The pods that nothing owns first. Then what owns the rest, which stays until it is gone."""
+        for pod in self._cluster.pods_of(name):
+            if not pod.owned and not pod.deleting:
                 await self._api.delete(self._api.path("", "pods", pod.name))
         await self._api.delete(self._api.path("batch/v1", "jobs", name))
         await self._api.delete(self._api.path("apps/v1", "deployments", name))

@@ -7,16 +7,17 @@ from collections.abc import Mapping, Sequence
 from app.core.addresses import Address
 from app.core.conditions import Termination
 from app.runtimes.base import ProcessState, ReplicaObservation, ServerObservation
-from app.runtimes.kubernetes.places import Gpus, Why, why_no_pod, why_waiting
+from app.runtimes.kubernetes.places import Why, why_no_pod, why_waiting
 from app.runtimes.kubernetes.reach import Reach
 from app.runtimes.kubernetes.records import PodRecord, ServerRecord
+from app.runtimes.kubernetes.shortage import Room
 from app.runtimes.kubernetes.termination import of_container
 
 Health = Mapping[str, tuple[str, str]]  # by pod: what it says of itself while it is not ready
 
 
 def observe(
-    server: ServerRecord, pods: Sequence[PodRecord], health: Health, gpus: Gpus, reach: Reach
+    server: ServerRecord, pods: Sequence[PodRecord], health: Health, gpus: Room, reach: Reach
 ) -> ServerObservation:
     """`pods` the oldest first: a replica's number is its place among them."""
     living = replicas(pods)
@@ -47,7 +48,7 @@ def replicas(pods: Sequence[PodRecord]) -> list[PodRecord]:
     return [pod for pod in pods if not pod.is_final or pod.deleting]
 
 
-def _replica(name: str, pod: PodRecord, health: Health, gpus: Gpus, address: Address | None) -> ReplicaObservation:
+def _replica(name: str, pod: PodRecord, health: Health, gpus: Room, address: Address | None) -> ReplicaObservation:
     why = _why(pod, health, gpus)
     end = pod.ended or pod.last_end
     return ReplicaObservation(
@@ -62,7 +63,7 @@ def _replica(name: str, pod: PodRecord, health: Health, gpus: Gpus, address: Add
     )
 
 
-def _why(pod: PodRecord, health: Health, gpus: Gpus) -> Why:
+def _why(pod: PodRecord, health: Health, gpus: Room) -> Why:
     if pod.deleting:
         return Why(ProcessState.STOPPING, "Stopped", "It was told to stop and has not ended yet.")
     if pod.running_since is not None:

@@ -1,5 +1,6 @@
 """Tending: what the cluster does not do by itself. Jobs that were told to stop are brought to their end with all that
-they wrote, jobs that cannot start end in time, and servers that are not ready are asked why.
+they wrote, jobs that cannot start, run too long or lost their node end in time, what an earlier run left behind is
+given to the Job that follows it, and servers that are not ready are asked why.
 
 How a job is stopped: its pod gets a deadline of one second. So the node ends the container with its full grace, and
 the pod stays, with its log and its termination message; deleting the pod, or parallelism 0, would take both with it.
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 
@@ -25,9 +27,11 @@ from app.runtimes.kubernetes.manifests import STOP, rolling
 from app.runtimes.kubernetes.reach import Reach
 from app.runtimes.kubernetes.records import JobRecord, PodRecord, Stop
 from app.runtimes.kubernetes.servers import must_make_room
+from app.runtimes.kubernetes.settings import KubernetesSettings
 from app.runtimes.kubernetes.termination import clean
 
 _BREATH = 0.05  # seconds in which changes gather
+_IN_ONE_GO = 500  # jobs, before others have the event loop
 log = structlog.get_logger(__name__)
 
 
@@ -35,33 +39,39 @@ class Tender:
     """Level-triggered and repeatable: several gateways may tend the same tasks."""
 
     def __init__(
-        self, client: Client, cluster: Cluster, reach: Reach, period: float, changed: Callable[[], None]
+        self, client: Client, cluster: Cluster, reach: Reach, settings: KubernetesSettings, changed: Callable[[], None]
     ) -> None:
-        self._client, self._cluster, self._reach = client, cluster, reach
-        self._period, self._changed = period, changed
+        self._client, self._cluster, self._reach, self._changed = client, cluster, reach, changed
+        self._period, self._node_patience = settings.period, settings.node_patience
         self.nudge = Nudge()
 
     async def run(self) -> None:
-        """Look at each change and each period, until cancelled."""
+        """Look at what changed at each change, and at all of it each period, until cancelled."""
+        looked_at_all = 0.0
         try:
             while True:
                 await self.nudge.wait(self._period)
-                await self._look()
+                if self._cluster.is_known:  # a job whose pod is not seen yet would be taken for one that never began
+                    jobs = self._cluster.touched()
+                    if time.monotonic() - looked_at_all >= self._period:
+                        jobs, looked_at_all = list(self._cluster.jobs.known.values()), time.monotonic()
+                    await self._look(jobs)
                 await asyncio.sleep(_BREATH)
         finally:
             await self._reach.close()
 
-    async def _look(self) -> None:
-        if not self._cluster.is_known:  # a job whose pod is not seen yet would be taken for one that never began
-            return
+    async def _look(self, jobs: Iterable[JobRecord]) -> None:
         await asyncio.gather(self._pave(), *(self._ask(pod) for pod in self._unready()))
         await self._make_room()
-        for job in [job for job in self._cluster.jobs.known.values() if not job.over]:
-            try:
+        try:
+            for number, job in enumerate(job for job in jobs if not job.over):
+                if number % _IN_ONE_GO == 0:
+                    await asyncio.sleep(0)
                 await self.tend(job)
-            except RuntimeUnavailable as outage:
-                log.warning("tending_postponed", job=job.name, cause=str(outage))
-                return
+            for pod, job in self._left_behind():
+                await self._adopt(pod, job)
+        except RuntimeUnavailable as outage:
+            log.warning("tending_postponed", cause=str(outage))
 
     async def tend(self, job: JobRecord) -> None:
         """One step nearer to its end, for a job that shall end."""
@@ -69,7 +79,7 @@ class Tender:
         if job.deleting or seen is None or seen.state is ProcessState.EXITED:
             return
         pods = self._cluster.pods_of(job.name)
-        if stop := must_end(job, pods, seen, datetime.now(UTC)):
+        if stop := must_end(job, pods, seen, datetime.now(UTC), self._node_patience):
             job = await self.tell(job.name, stop) or job
         if job.stop is not None:
             with contextlib.suppress(Absent):
@@ -103,6 +113,21 @@ class Tender:
             return
         if any(made):
             self._changed()
+
+    def _left_behind(self) -> list[tuple[PodRecord, JobRecord]]:
+        """Pods of earlier runs, which a Job of the same name has followed."""
+        jobs = self._cluster.jobs.known
+        orphans = [pod for pod in self._cluster.pods.known.values() if not pod.owned and not pod.deleting]
+        pairs = [(pod, jobs[pod.task]) for pod in orphans if pod.task in jobs]
+        return [(pod, job) for pod, job in pairs if pod.uid == job.uid and pod.run < job.run and not job.deleting]
+
+    async def _adopt(self, pod: PodRecord, job: JobRecord) -> None:
+        """Let the Job own it, so that whoever deletes the Job, by hand too, leaves nothing. It is no controller of it:
+        the pod counts for no completion."""
+        owner = {"apiVersion": "batch/v1", "kind": "Job", "name": job.name, "uid": job.object_uid}
+        path = self._client.path("", "pods", pod.name)
+        with contextlib.suppress(Absent):
+            self._cluster.pods.put(await self._client.merge(path, {"metadata": {"ownerReferences": [owner]}}))
 
     async def _make_room(self) -> None:
         """A rollout that waits for the GPU of an old pod goes on in the place of that pod."""

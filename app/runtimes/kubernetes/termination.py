@@ -5,34 +5,43 @@ from __future__ import annotations
 import json
 import re
 import signal
+from dataclasses import replace
 
 from app.core.conditions import Termination, TerminationReason
 from app.runtimes.kubernetes.records import Ended, PodRecord, Stop
 
-_EVICTED, _NODE_LOST = "Evicted", "NodeLost"
+_NO_WORDS_OF_ITS_OWN = (TerminationReason.DEADLINE_EXCEEDED, TerminationReason.NODE_LOST)
 _LONGEST = 1000
 _WORD = re.compile(r"[A-Za-z][A-Za-z0-9]{0,63}")
 
 
 def of_container(end: Ended, stop: Stop | None = None) -> Termination:
-    reason, message = _out_of_memory(end) or _own_words(end.message) or _seen(end, stop)
+    reason, message = _out_of_memory(end) or _last_word(end, stop) or _own_words(end.message) or _seen(end, stop)
     return Termination(reason, end.exit_code, _signal(end), message, end.at)
 
 
 def of_pod(pod: PodRecord, stop: Stop | None) -> Termination:
     """For a pod that is over. The cluster's own hand comes before the exit code that it caused."""
-    if pod.reason in (_EVICTED, _NODE_LOST):
+    if pod.reason in (TerminationReason.EVICTED, TerminationReason.NODE_LOST):
         at = pod.ended.at if pod.ended else pod.started or pod.created
         return Termination(pod.reason, pod.ended.exit_code if pod.ended else None, None, clean(pod.message), at)
     if pod.ended is not None:
-        return of_container(pod.ended, stop)
+        return _disrupted(pod, of_container(pod.ended, stop))
     if stop is not None:
-        return never_ran(stop)
+        return by_order(stop)
     message = clean(pod.message) or "Its pod failed before its program began."
     return Termination(pod.reason or TerminationReason.CRASHED, None, None, message, pod.started or pod.created)
 
 
-def never_ran(stop: Stop) -> Termination:
+def _disrupted(pod: PodRecord, end: Termination) -> Termination:
+    """What was killed because its pod had to go did not crash; what left words of its own keeps them."""
+    if not pod.disrupted or end.reason != TerminationReason.CRASHED:
+        return end
+    return replace(end, reason=TerminationReason.EVICTED, message=clean(f"Its pod had to go: {pod.disrupted}"))
+
+
+def by_order(stop: Stop) -> Termination:
+    """For a job whose container never began, or of whose container nothing more is heard."""
     return Termination(stop.reason, None, None, stop.message, stop.at)
 
 
@@ -40,6 +49,13 @@ def _out_of_memory(end: Ended) -> tuple[str, str] | None:
     if end.reason != TerminationReason.OUT_OF_MEMORY:
         return None
     return TerminationReason.OUT_OF_MEMORY, "The kernel killed it because it used more memory than its limit."
+
+
+def _last_word(end: Ended, stop: Stop | None) -> tuple[str, str] | None:
+    """A job that ran for too long would say that it was interrupted, and be run again."""
+    if stop is None or stop.reason not in _NO_WORDS_OF_ITS_OWN or end.exit_code == 0:
+        return None
+    return stop.reason, stop.message
 
 
 def _own_words(text: str) -> tuple[str, str] | None:

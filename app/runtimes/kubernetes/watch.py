@@ -36,15 +36,16 @@ def version_of(found: Manifest) -> int:
 
 
 class Watch(Generic[T]):
-    """`keep` makes of an object, and of what was kept of it before, what is kept. `changed` is called after a change.
+    """`keep` makes of an object, and of what was kept of it before, what is kept. `changed` is called after each change
+    with what was kept before and what is kept now, either of them None.
 
-    `known` is empty until `synced`; `tried` is set when the first list has come or failed.
+    `known` is whole once `synced`; `tried` is set when the first list has come or failed.
     Versions are etcd's revisions: numbers that grow over all objects.
     """
 
     def __init__(
         self, client: Client, path: str, query: Mapping[str, str], keep: Callable[[Manifest, T | None], T],
-        changed: Callable[[], None],
+        changed: Callable[[T | None, T | None], None],
     ) -> None:  # fmt: skip
         self._client, self.path, self._query = client, path, query
         self._keep, self._changed = keep, changed
@@ -58,9 +59,14 @@ class Watch(Generic[T]):
         old = self.known.get(found["metadata"]["name"])
         new = self._keep(found, old)
         if new.version > self._version and (old is None or new.version > old.version):
-            self.known[new.name] = new
-            self._changed()
+            self._replace(new.name, new)
         return new
+
+    def _replace(self, name: str, new: T | None) -> None:
+        old = self.known.pop(name, None) if new is None else self.known.get(name)
+        if new is not None:
+            self.known[name] = new
+        self._changed(old, new)
 
     async def run(self) -> None:
         """List, watch from there, and again, until cancelled. Whatever fails is tried again, never at once."""
@@ -85,19 +91,22 @@ class Watch(Generic[T]):
             await asyncio.sleep(backoff * random.uniform(0.5, 1))
 
     async def _list(self) -> None:
-        found: dict[str, T] = {}
+        """What a write of ours brought meanwhile is newer than the list, and stays."""
+        named = set()
         async for page in self._client.pages(self.path, self._query):
             version = int(page["metadata"]["resourceVersion"])
             for item in page["items"]:
-                kept = self._keep(item, self.known.get(item["metadata"]["name"]))
-                found[kept.name] = kept
+                named.add(name := item["metadata"]["name"])
+                old = self.known.get(name)
+                if old is None or old.version < version_of(item):
+                    self._replace(name, self._keep(item, old))
             await asyncio.sleep(0)
-        ours = {name: kept for name, kept in self.known.items() if kept.version > version}
-        self.known = found | ours
+        for name in [name for name, kept in self.known.items() if name not in named and kept.version <= version]:
+            self._replace(name, None)
         self._version, self.trouble = version, ""
         self.synced.set()
         self.tried.set()
-        self._changed()
+        self._changed(None, None)
 
     async def _follow(self) -> None:
         seconds = random.randint(240, 300)
@@ -112,8 +121,4 @@ class Watch(Generic[T]):
         old = self.known.get(name)
         if old is not None and old.version > version:
             return
-        if type_ == "DELETED":
-            self.known.pop(name, None)
-        else:
-            self.known[name] = self._keep(found, old)
-        self._changed()
+        self._replace(name, None if type_ == "DELETED" else self._keep(found, old))

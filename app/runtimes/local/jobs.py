@@ -7,7 +7,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from app.core.conditions import Termination, TerminationReason
-from app.runtimes.base import JobObservation, ProcessState
+from app.core.specs import JobSpec
+from app.runtimes.base import JobObservation, ProcessState, ran_too_long
 from app.runtimes.local.attempt import Attempt, Life, Slot
 from app.runtimes.local.gpus import Pool
 from app.runtimes.local.launcher import Launcher
@@ -50,6 +51,9 @@ class JobKeeper:
         if attempt.alive and (wish.stopped or wish.deleted or order is Order.STOP):
             attempt.ask_to_stop(self._settings.job_patience.total)
             return self._seen(wish, ProcessState.STOPPING, STOPPED, "It was told to stop and has not ended yet.")
+        if attempt.life is Life.RUNNING and self._is_late(wish):
+            attempt.ask_to_stop(self._settings.job_patience.total)
+            return self._seen(wish, ProcessState.STOPPING, TerminationReason.DEADLINE_EXCEEDED, "It ran for too long.")
         if attempt.life is Life.RUNNING:
             return self._seen(wish, ProcessState.RUNNING)
         if attempt.life is Life.BEGINNING:
@@ -57,6 +61,15 @@ class JobKeeper:
         if wish.stopped or wish.deleted:
             return self._exited(wish, never_ran(STOPPED, "It was stopped before it started."))
         return self._begin(wish, pool, order)
+
+    def _is_late(self, wish: Wish) -> bool:
+        """Whether it has run for too long; from then on that is written down, and it ends so."""
+        limit, witness = _run_limit(wish), self._attempt.witness
+        if limit is None or witness is None:
+            return False
+        if self._attempt.verdict is None and witness.age > limit:
+            self._attempt.condemn(TerminationReason.DEADLINE_EXCEEDED, ran_too_long(limit))
+        return self._attempt.verdict is not None
 
     def _begin(self, wish: Wish, pool: Pool, order: Order) -> JobObservation:
         gpus = pool.take(self.holder, wish.spec.resources.gpus)
@@ -86,3 +99,8 @@ class JobKeeper:
         started_at = datetime.fromtimestamp(process["at"], UTC) if process else None
         notes = notes_of(wish.spec)
         return JobObservation(self._name, wish.spec.uid, state, reason, message, started_at=started_at, notes=notes)
+
+
+def _run_limit(wish: Wish) -> float | None:
+    limit = wish.spec.run_deadline if isinstance(wish.spec, JobSpec) else None
+    return limit.total_seconds() if limit else None

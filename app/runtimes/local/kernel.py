@@ -47,6 +47,11 @@ class ProcessId(NamedTuple):
     def alive(self) -> bool:
         return self.boot == boot_id() and _start_time(self.pid) == self.start
 
+    @property
+    def age(self) -> float:
+        """Seconds since it began, by a clock that nobody sets. Only while `boot` is this one."""
+        return time.clock_gettime(time.CLOCK_BOOTTIME) - self.start / os.sysconf("SC_CLK_TCK")
+
     def open(self) -> int | None:
         """A pidfd of this very process, or None if it is gone; the caller closes it."""
         try:

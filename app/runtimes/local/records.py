@@ -9,7 +9,7 @@ from typing import Any
 
 from app.core.addresses import Address
 from app.core.conditions import Termination
-from app.core.specs import JobSpec, Program, Resources, ServerSpec
+from app.core.specs import JobSpec, Placement, Program, Resources, ServerSpec, Toleration
 from app.runtimes.base import JobObservation, ProcessState, ReplicaObservation, ServerObservation
 
 Record = dict[str, Any]
@@ -18,8 +18,11 @@ Record = dict[str, Any]
 def spec_record(spec: JobSpec | ServerSpec) -> Record:
     plain = {field.name: getattr(spec, field.name) for field in fields(spec)}
     program = {field.name: getattr(spec.program, field.name) for field in fields(spec.program)}
+    limit = spec.run_deadline if isinstance(spec, JobSpec) else None
     return {
         **plain,
+        **({"run_deadline": limit.total_seconds()} if limit else {}),
+        "placement": asdict(spec.placement),
         "program": {**program, "environment": dict(spec.program.environment)},
         "resources": asdict(spec.resources),
         "start_deadline": spec.start_deadline.total_seconds(),
@@ -28,7 +31,8 @@ def spec_record(spec: JobSpec | ServerSpec) -> Record:
 
 
 def job_spec(record: Record) -> JobSpec:
-    return JobSpec(**_spec_fields(record))
+    limit = record.get("run_deadline")
+    return JobSpec(**{**_spec_fields(record), "run_deadline": timedelta(seconds=limit) if limit else None})
 
 
 def server_spec(record: Record) -> ServerSpec:
@@ -43,7 +47,14 @@ def _spec_fields(record: Record) -> Record:
         "program": Program(**{**program, **lists}),
         "resources": Resources(**record["resources"]),
         "start_deadline": timedelta(seconds=record["start_deadline"]),
+        "placement": _placement(record.get("placement", {})),
     }
+
+
+def _placement(record: Record) -> Placement:
+    """A wish of a version that knew nothing of places has none."""
+    tolerations = tuple(Toleration(**one) for one in record.get("tolerations", ()))
+    return Placement(**{**record, "tolerations": tolerations})
 
 
 def observation_record(observation: JobObservation | ServerObservation) -> Record:

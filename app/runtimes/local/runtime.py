@@ -11,7 +11,7 @@ from pathlib import Path
 
 import structlog
 
-from app.core.errors import FrameworkMissing, LogNotFound, NeverFits, RuntimeUnavailable
+from app.core.errors import FrameworkMissing, LogNotFound, NeverFits, QueueUnavailable, RuntimeUnavailable
 from app.core.specs import JobSpec, ServerSpec
 from app.runtimes.base import JobObservation, LogChunk, ProcessState, RuntimeCapabilities, ServerObservation
 from app.runtimes.local import logs
@@ -60,6 +60,7 @@ class LocalRuntime:
         self._on_change = on_change
         self._kubelet: Kubelet | None = None
         self._task: asyncio.Task[None] | None = None
+        self._turn = asyncio.Lock()
 
     async def start(self, *, halting: bool = False) -> None:
         """Take up what is on the disk; returns when what runs has been looked at. Raises RuntimeUnavailable.
@@ -123,6 +124,8 @@ class LocalRuntime:
         return RuntimeCapabilities("local", len(self._gpus), ISOLATION_GAPS, details)
 
     def admit(self, spec: JobSpec | ServerSpec) -> None:
+        if isinstance(spec, JobSpec) and spec.queue:
+            raise QueueUnavailable(spec.queue, "The local runtime starts jobs in the order in which they came.")
         asked = spec.resources.gpus
         if asked > len(self._gpus):
             raise NeverFits("GPU", str(asked), str(len(self._gpus)))
@@ -162,6 +165,10 @@ class LocalRuntime:
         async with self._wish():
             await asyncio.to_thread(self._wishes.apply, spec)
 
+    async def note_run(self, name: str, run_id: str) -> None:
+        async with _disk():
+            await asyncio.to_thread(self._wishes.note_run, name, run_id)
+
     async def stop(self, name: str) -> None:
         async with self._wish():
             await asyncio.to_thread(self._wishes.stop, name)
@@ -172,7 +179,8 @@ class LocalRuntime:
 
     @asynccontextmanager
     async def _wish(self) -> AsyncIterator[None]:
-        async with _disk():
+        """One at a time and in turn, so that who was first to ask is first to get a GPU."""
+        async with self._turn, _disk():
             yield
         if self._kubelet:
             self._kubelet.call()

@@ -22,7 +22,7 @@ def termination_of(attempt: Attempt, *, stop_wished: bool) -> Termination:
     if attempt.life is Life.LOST or attempt.end is None:
         return Termination(TerminationReason.LOST, None, None, _loss(attempt), datetime.now(UTC))
     end = attempt.end
-    reason, message = _verdict(attempt) or _own_words(attempt) or _seen(attempt, end, stop_wished)
+    reason, message = _verdict(attempt, end) or _own_words(attempt) or _seen(attempt, end, stop_wished)
     return Termination(reason, end["exit_code"], end["signal"], message, datetime.fromtimestamp(end["at"], UTC))
 
 
@@ -36,8 +36,11 @@ def _loss(attempt: Attempt) -> str:
     return "Its witness was killed, and the program with it, so its exit code is not known."
 
 
-def _verdict(attempt: Attempt) -> tuple[str, str] | None:
+def _verdict(attempt: Attempt, end: Mapping[str, Any]) -> tuple[str, str] | None:
+    """What was done in time is done, also when its deadline passed meanwhile."""
     verdict = attempt.verdict
+    if verdict and verdict["reason"] == TerminationReason.DEADLINE_EXCEEDED and end["exit_code"] == 0:
+        return None
     return (verdict["reason"], verdict["message"]) if verdict else None
 
 

@@ -24,7 +24,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from app.core.conditions import TerminationReason
 from app.core.errors import RuntimeUnavailable
-from app.core.specs import JobSpec, ServerSpec
+from app.core.specs import JobSpec, Placement, ServerSpec
 from app.runtimes.base import JobObservation, ProcessState, ServerObservation
 from app.runtimes.local import records
 from app.runtimes.local.attempt import Slot
@@ -39,9 +39,12 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 
 
 def notes_of(spec: JobSpec | ServerSpec) -> tuple[str, ...]:
-    if spec.labels.get(IMAGE_LABEL) != "true":
-        return ()
-    return (f"The image {spec.program.image} was not used: the local runtime runs programs of this checkout.",)
+    notes = []
+    if spec.labels.get(IMAGE_LABEL) == "true":
+        notes.append(f"The image {spec.program.image} was not used: the local runtime runs programs of this checkout.")
+    if spec.placement != Placement():
+        notes.append("Its profile's node selector, tolerations and runtime class were not used: there is one machine.")
+    return tuple(notes)
 
 
 class Key(NamedTuple):
@@ -162,6 +165,11 @@ class Wishes:
     def stop(self, name: str) -> None:
         key = Key(JOB, name)
         self._amend(key, lambda wish: None if self._at_rest(key, wish) else replace(wish, stopped=True))
+
+    def note_run(self, name: str, run_id: str) -> None:
+        folder = self.folder(Key(JOB, name))
+        if self.read(Key(JOB, name)) is not None:
+            write_json(folder / "run.json", {"run_id": run_id})
 
     def delete(self, name: str) -> None:
         for key in (Key(JOB, name), Key(SERVER, name)):

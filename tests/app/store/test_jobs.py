@@ -53,8 +53,8 @@ async def test_one_of_many_at_once_is_kept(database: Database) -> None:
 
 async def test_a_stop_and_what_was_seen_do_not_undo_each_other(database: Database) -> None:
     store = JobStore(database)
-    await store.add(job())
-    await asyncio.gather(store.stop("a"), store.record("u-1", replace(STATUS, phase=JobPhase.RUNNING)))
+    kept, _ = await store.add(job())
+    await asyncio.gather(store.stop("a"), store.record(kept, replace(STATUS, phase=JobPhase.RUNNING)))
     found = await store.get("a")
     assert (found.desired, found.status.phase) == (Desired.STOP, JobPhase.RUNNING)
 
@@ -62,15 +62,15 @@ async def test_a_stop_and_what_was_seen_do_not_undo_each_other(database: Databas
 async def test_only_unfinished_jobs_are_looked_at(database: Database) -> None:
     store = JobStore(database)
     for number, phase in enumerate(JobPhase):
-        await store.add(replace(job(f"t-{number}"), status=replace(STATUS, phase=phase)))
-    phases = [found.status.phase for found in await store.unfinished()]
+        await store.add(replace(job(f"t-{number}", f"u-{number}"), status=replace(STATUS, phase=phase)))
+    phases = [found.status.phase for found in await store.read(await store.unfinished())]
     assert phases == [JobPhase.QUEUED, JobPhase.STARTING, JobPhase.RUNNING]
 
 
 async def test_a_cancelled_caller_leaves_no_half_done_write(database: Database) -> None:
     store = JobStore(database)
     for number in range(20):
-        task = asyncio.create_task(store.add(job(f"t-{number}")))
+        task = asyncio.create_task(store.add(job(f"t-{number}", f"u-{number}")))
         for _ in range(number):
             await asyncio.sleep(0)
         task.cancel()

@@ -7,7 +7,8 @@ import json
 import re
 from collections.abc import Mapping
 
-from app.core.specs import JobSpec, Placeholders, Program, Resources, ServerSpec
+from app import __version__
+from app.core.specs import JobSpec, Placeholders, Placement, Program, Resources, ServerSpec
 from app.runtimes.kubernetes.manifests.names import (
     CONTAINER,
     GPU,
@@ -17,6 +18,7 @@ from app.runtimes.kubernetes.manifests.names import (
     PORT,
     TASK_ID,
     UID,
+    VERSION,
     Manifest,
 )
 from app.runtimes.kubernetes.settings import KubernetesSettings
@@ -30,7 +32,7 @@ _PLACES = {
     Placeholders.ADDRESS_FILE: f"{TMP}/address",
 }
 _LABEL_VALUE = re.compile(r"([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?")
-_IMAGE_FROM_REQUEST = "modelyard/image-from-request"
+IMAGE_FROM_REQUEST = "modelyard/image-from-request"
 
 
 def metadata(spec: JobSpec | ServerSpec, component: str, more: Mapping[str, str]) -> Manifest:
@@ -40,6 +42,7 @@ def metadata(spec: JobSpec | ServerSpec, component: str, more: Mapping[str, str]
         INSTANCE: spec.name,
         "app.kubernetes.io/component": component,
         "app.kubernetes.io/part-of": MANAGER,
+        VERSION: __version__,
         **MANAGED,
         **fitting,
     }
@@ -50,6 +53,7 @@ def metadata(spec: JobSpec | ServerSpec, component: str, more: Mapping[str, str]
 def pod_spec(spec: JobSpec | ServerSpec, settings: KubernetesSettings) -> Manifest:
     """What every pod has: nothing of the cluster's, and no more rights than a program needs."""
     return {
+        **_placement(spec.placement),
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "securityContext": {
@@ -60,6 +64,20 @@ def pod_spec(spec: JobSpec | ServerSpec, settings: KubernetesSettings) -> Manife
             "seccompProfile": {"type": "RuntimeDefault"},
         },
     }
+
+
+def _placement(placement: Placement) -> Manifest:
+    tolerations = [
+        {"key": one.key, "operator": one.operator, "value": one.value, "effect": one.effect}
+        | ({} if one.seconds is None else {"tolerationSeconds": one.seconds})
+        for one in placement.tolerations
+    ]
+    fields = {
+        "nodeSelector": dict(placement.node_selector),
+        "tolerations": [{name: value for name, value in one.items() if value != ""} for one in tolerations],
+        "runtimeClassName": placement.runtime_class,
+    }
+    return {name: value for name, value in fields.items() if value}
 
 
 def container(spec: JobSpec | ServerSpec, settings: KubernetesSettings) -> Manifest:
@@ -82,7 +100,7 @@ def container(spec: JobSpec | ServerSpec, settings: KubernetesSettings) -> Manif
 
 
 def _image(spec: JobSpec | ServerSpec, settings: KubernetesSettings) -> str:
-    if not settings.registry or spec.labels.get(_IMAGE_FROM_REQUEST) == "true":
+    if not settings.registry or spec.labels.get(IMAGE_FROM_REQUEST) == "true":
         return spec.program.image
     return f"{settings.registry}/{spec.program.image}"
 
@@ -118,4 +136,7 @@ def mount(name: str, path: str) -> Manifest:
 
 
 def digest(template: Manifest) -> str:
-    return hashlib.sha256(json.dumps(template, sort_keys=True).encode()).hexdigest()
+    """Of what runs: a newer gateway that would run the same has the same digest."""
+    labels = {key: value for key, value in template["metadata"]["labels"].items() if key != VERSION}
+    kept = template | {"metadata": template["metadata"] | {"labels": labels}}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()

@@ -11,13 +11,13 @@ import pytest
 from app.runtimes.base import JobObservation, ProcessState
 from app.runtimes.kubernetes import jobs, records
 from app.runtimes.kubernetes.manifests import RUN, START_DEADLINE, STOP, UID
-from app.runtimes.kubernetes.places import Gpus
 from app.runtimes.kubernetes.records import PodRecord, Stop
+from app.runtimes.kubernetes.shortage import Room
 
 AT = "2026-11-01T10:00:00Z"
 NOW = datetime(2026, 11, 1, 10, 1, tzinfo=UTC)
 STOPPED = Stop("Stopped", "It was stopped.", NOW)
-GPUS = Gpus(2, 2)
+GPUS = Room(2, 2)
 
 
 def job(*, stop: Stop | None = None, held: bool = False, **status: Any) -> records.JobRecord:
@@ -135,8 +135,8 @@ def test_a_job_whose_pod_was_removed_is_lost() -> None:
 
 def test_a_job_ends_when_its_start_takes_too_long() -> None:
     found = seen(None)
-    assert jobs.must_end(job(), [], found, NOW) is None
-    late = jobs.must_end(job(), [], found, NOW + timedelta(seconds=61))
+    assert jobs.must_end(job(), [], found, NOW, 60) is None
+    late = jobs.must_end(job(), [], found, NOW + timedelta(seconds=61), 60)
     assert late is not None and late.reason == "DeadlineExceeded"
 
 
@@ -162,5 +162,5 @@ def test_an_image_that_is_not_there_ends_the_job_at_the_third_try(message: str, 
     one = pulls(message, tries)
     found = seen(one)
     assert message in found.message and f"{tries} tries" in found.message
-    end = jobs.must_end(job(), [one], found, NOW)
+    end = jobs.must_end(job(), [one], found, NOW, 60)
     assert (end is not None and end.reason == "ImagePullFailed") is hopeless

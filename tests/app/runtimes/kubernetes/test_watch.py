@@ -36,7 +36,7 @@ GONE = {"type": "ERROR", "object": {"kind": "Status", "code": 410, "reason": "Ex
 @asynccontextmanager
 async def watching(cluster: RudeCluster) -> AsyncIterator[Watch[Seen]]:
     async with served(cluster) as client:
-        watch = Watch(client, PATH, {}, keep, lambda: None)
+        watch = Watch(client, PATH, {}, keep, lambda *_: None)
         task = asyncio.create_task(watch.run())
         yield watch
         task.cancel()

@@ -1,0 +1,69 @@
+"""What a pod that finds no node lacks: what it asks for, what is free, and what the scheduler says."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from app.runtimes.kubernetes.manifests import GPU
+from app.runtimes.kubernetes.records import PodRecord
+
+_INSUFFICIENT = re.compile(r"Insufficient ([\w./-]+\w)")
+_TAINT = re.compile(r"had (?:untolerated )?taint \{([^:}]*):\s*([^}]*)\}")
+_SELECTOR = re.compile(r"didn't match (?:node selector|Pod's node affinity)")
+
+
+class NodeRoom(NamedTuple):
+    """CPU in thousandths of a core, memory in bytes. Free is what our own pods leave: others' are not shown to us."""
+
+    cpu_free: int
+    cpu: int
+    memory_free: int
+    memory: int
+
+
+class Room(NamedTuple):
+    """`total` GPUs in all nodes are None, and there are no `nodes`, where nodes may not be seen."""
+
+    total: int | None
+    used: int
+    nodes: tuple[NodeRoom, ...] = ()
+
+    def has(self, gpus: int) -> bool:
+        """Whether so many are free now; what may not be seen is taken for free, as the scheduler will tell."""
+        return not gpus or self.total is None or self.total - self.used >= gpus
+
+
+def words(pod: PodRecord, room: Room) -> str:
+    """Why there is no node for it. The scheduler's own words come last: they know of what we do not see."""
+    return " ".join([*_short(pod, room), *_unfit(pod), f"The scheduler says: {pod.unschedulable}"])
+
+
+def _short(pod: PodRecord, room: Room) -> Iterator[str]:
+    short = set(_INSUFFICIENT.findall(pod.unschedulable))
+    if GPU in short and pod.gpus:
+        free = "" if room.total is None else f"; {max(0, room.total - room.used)} of {room.total} are free"
+        yield f"It asks for {pod.gpus} GPU{'s' if pod.gpus > 1 else ''}{free}."
+    if "cpu" in short and pod.cpu:
+        free_cpu, cpu = max(((node.cpu_free, node.cpu) for node in room.nodes), default=(0, 0))
+        yield _sentence(f"{pod.cpu / 1000:g} CPU", f"{free_cpu / 1000:g} of {cpu / 1000:g}" if cpu else "")
+    if "memory" in short and pod.memory:
+        free_memory, memory = max(((node.memory_free, node.memory) for node in room.nodes), default=(0, 0))
+        yield _sentence(_size(pod.memory), f"{_size(free_memory)} of {_size(memory)}" if memory else "")
+
+
+def _sentence(asked: str, free: str) -> str:
+    return f"It asks for {asked}; no node has more than {free} free." if free else f"It asks for {asked}."
+
+
+def _unfit(pod: PodRecord) -> Iterator[str]:
+    if _SELECTOR.search(pod.unschedulable) and pod.selector:
+        labels = ", ".join(f"{key}={value}" for key, value in pod.selector)
+        yield f"Its profile asks for a node with the label{'s' if len(pod.selector) > 1 else ''} {labels}."
+    for key, value in dict(_TAINT.findall(pod.unschedulable)).items():
+        yield f"Its profile does not tolerate the taint {f'{key}={value}' if value else key} of a node."
+
+
+def _size(count: int) -> str:
+    return f"{count / (1 << 30):.4g} GiB"
