@@ -10,6 +10,9 @@ from app.runtimes.kubernetes.client import Client
 from app.runtimes.kubernetes.runtime import KubernetesRuntime
 from app.runtimes.kubernetes.settings import KubernetesSettings
 from tests.cluster.namespaces import a_namespace
+from tests.cluster.platform import platform
+
+__all__ = ["platform"]
 
 pytestmark = pytest.mark.xdist_group("runtime-kubernetes")
 

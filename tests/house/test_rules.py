@@ -17,7 +17,7 @@ from trainer.contract import LetterUnreadable, TrainerInput
 from trainer.families import base as training
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-ROOMS = ("app", "trainer", "inference_server", "modelyard", "worker", "scripts")
+ROOMS = ("app", "trainer", "inference_server", "modelyard", "worker", "scripts", "kubernetes")
 MODULES = sorted(path for room in ROOMS for path in (CHECKOUT / room).rglob("*.py"))
 
 
