@@ -33,7 +33,7 @@ from tests.contracts.runtime_bodies import GPUS, server, until
 pytestmark = pytest.mark.xdist_group("runtime-kubernetes")  # one namespace, so one after the other
 
 TASK = "iris"  # of the proxy's tests
-PER_SECOND = 50
+PER_SECOND, CLIENTS = 50, 100
 NO_ANSWER = 0  # counted as a status
 DEADLINE = timedelta(seconds=6)  # of models that never become ready
 UPDATES, EACH_BROKEN = 20, 4
@@ -57,7 +57,7 @@ class Load:
 
     async def run(self, port: int) -> None:
         """Ask steadily. Connections are let go before the server closes them, so that none breaks under a request."""
-        connector = aiohttp.TCPConnector(keepalive_timeout=2, limit=0)
+        connector = aiohttp.TCPConnector(keepalive_timeout=2, limit=CLIENTS)
         async with aiohttp.ClientSession(connector=connector) as session, asyncio.TaskGroup() as asking:
             while True:
                 asking.create_task(self._ask(session, f"http://127.0.0.1:{port}{PATH}"))
