@@ -18,7 +18,7 @@ REGISTRY = "localhost"
 DOCKERFILES = {"gateway": "fastapi", "mlflow": "mlflow", "trainer": "trainer", "inference": "inference"}
 STANDINS = ("localhost/standin-postgres:latest", "localhost/standin-s3:latest")
 _COPY = re.compile(r"^COPY ((?:\S+ )+)\S+$", re.MULTILINE)
-_CLUSTER = CHECKOUT.parent / "shared" / "testcluster" / "cluster"
+CLUSTER = CHECKOUT.parent / "shared" / "testcluster" / "cluster"
 UNPROVED = (
     "No way to build images for this cluster, so it stays unproved that the platform deploys: name a command in "
     "MODELYARD_BUILDER that builds and loads one (see scripts/images.sh)."
@@ -28,9 +28,9 @@ UNPROVED = (
 def built_images(present: set[str]) -> dict[str, str]:
     """The full names of the images by their short ones; those that the node lacks are built into it."""
     if not present.issuperset(STANDINS):
-        if not _CLUSTER.exists():
+        if not CLUSTER.exists():
             pytest.skip(f"The cluster lacks {', '.join(STANDINS)}, so it stays unproved that the platform deploys.")
-        subprocess.run([_CLUSTER, "standins"], check=True, timeout=900)
+        subprocess.run([CLUSTER, "standins"], check=True, timeout=900)
     names = {name: f"{REGISTRY}/modelyard-{name}:{_digest(file)}" for name, file in DOCKERFILES.items()}
     for name, full in names.items():
         if full not in present:
@@ -39,7 +39,7 @@ def built_images(present: set[str]) -> dict[str, str]:
 
 
 def _build(name: str, tag: str) -> None:
-    builder = os.environ.get("MODELYARD_BUILDER") or (f"{_CLUSTER} build" if _CLUSTER.exists() else "")
+    builder = os.environ.get("MODELYARD_BUILDER") or (f"{CLUSTER} build" if CLUSTER.exists() else "")
     if not builder:
         pytest.skip(UNPROVED)
     options = ["--registry", REGISTRY, "--tag", tag, "--builder", builder]

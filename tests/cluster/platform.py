@@ -91,7 +91,9 @@ def house_prices() -> str:
 
 
 def profiles(images: Mapping[str, str]) -> str:
-    """The regression as it is shipped, small enough for the node; and the same with a GPU, of which it makes no use."""
+    """The regression as it is shipped, small enough for the node; the same with a GPU, of which it makes no use; and the
+    same for a node that there is not.
+    """
     shipped = yaml.safe_load((CHECKOUT / "model_profiles.yaml").read_text())["profiles"]["tabular_regression"]
 
     def small(gpu: int) -> dict[str, Any]:
@@ -106,7 +108,10 @@ def profiles(images: Mapping[str, str]) -> str:
         }
         return shipped | stages
 
-    return yaml.safe_dump({"profiles": {"tabular_regression": small(0), "gpu_regression": small(1)}})
+    nowhere = small(0)
+    nowhere["training"]["nodeSelector"] = {"modelyard/nowhere": "true"}
+    named = {"tabular_regression": small(0), "gpu_regression": small(1), "nowhere": nowhere}
+    return yaml.safe_dump({"profiles": named})
 
 
 def _overlay(folder: Path, images: Mapping[str, str]) -> Path:
