@@ -9,7 +9,7 @@ from functools import partial
 from operator import attrgetter
 from typing import Any, Self, TypeVar, Unpack
 
-from modelyard import outcomes
+from modelyard import outcomes, requests
 from modelyard.errors import Conflict, Invalid, ModelyardError, NotFound
 from modelyard.logs import LogFollower, lines_of
 from modelyard.predicting import predict
@@ -231,7 +231,11 @@ class Client:
 
     def scale(self, task_id: str, replicas: int) -> Deployment:
         """Run a deployment in that many replicas."""
-        body = {"replicas": replicas}
+        return self.update(task_id, replicas=replicas)
+
+    def update(self, task_id: str, **change: Unpack[requests.DeploymentChange]) -> Deployment:
+        """Serve another model, named as in `deploy`: it is rolled out while the present one goes on serving."""
+        body = requests.change_body(change)
         return Deployment.from_json(self._transport.json("PATCH", _path(Kind.DEPLOYMENT, task_id), body=body))
 
     def delete(self, task_id: str, kind: Kind | None = None) -> Job | Deployment:

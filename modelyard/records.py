@@ -153,6 +153,8 @@ class DeploymentStatus(Record):
     conditions: tuple[Condition, ...] = ()
     replicas: Replicas = field(default_factory=Replicas)
     restarts: int = 0
+    revision: int = 1
+    serving_revision: int | None = None
     mlflow_run_id: str | None = None
     model_version: str | None = None
     notes: tuple[str, ...] = ()

@@ -44,6 +44,16 @@ class DeploymentRequest(TypedDict, total=False):
     replicas: int
 
 
+class DeploymentChange(TypedDict, total=False):
+    """Another number of replicas, another model, or both. Of a registered model `alias` or `version` is enough."""
+
+    replicas: int
+    mlflow_run_id: str | None
+    model_name: str | None
+    alias: str | None
+    version: str | None
+
+
 def training_body(request: TrainingRequest) -> dict[str, Any]:
     """The body of POST /train/jobs, with a task id: sending it twice is safe."""
     profile = _checked(request, TrainingRequest, "train")["model_profile"]
@@ -60,6 +70,11 @@ def deployment_body(request: DeploymentRequest) -> dict[str, Any]:
     profile = _checked(request, DeploymentRequest, "deploy")["model_profile"]
     task_id = request.get("task_id") or new_task_id("deploy", profile)
     return _body({"task_id": task_id, "model_id": task_id}, request)
+
+
+def change_body(change: DeploymentChange) -> dict[str, Any]:
+    """The body of PATCH /inference/deployments/{taskId}: sending it twice is safe."""
+    return _body({}, _checked(change, DeploymentChange, "update"))
 
 
 def _body(defaults: Mapping[str, Any], request: Mapping[str, Any]) -> dict[str, Any]:

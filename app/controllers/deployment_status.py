@@ -22,6 +22,7 @@ def status_of(deployment: Deployment, found: ServerObservation | None, now: date
         return _with(before, DeploymentPhase.DEPLOYING, Status.FALSE, "Launching", "It is being launched.", now)
     ready = sum(replica.state is ProcessState.RUNNING for replica in found.replicas)
     wanted = deployment.spec.replicas
+    ready = min(ready, wanted)  # during a rollout there may be one more
     before = replace(
         before, ready=ready, restarts=sum(replica.restarts for replica in found.replicas), notes=found.notes
     )
@@ -35,6 +36,20 @@ def status_of(deployment: Deployment, found: ServerObservation | None, now: date
     if phase is DeploymentPhase.FAILED and reason not in _PERMANENT and is_late:
         message = f"Not ready within {deployment.spec.start_deadline.total_seconds():g} s. {message}"
     return _with(before, phase, Status.FALSE, reason, f"{ready} of {wanted} are ready. {message}".strip(), now)
+
+
+def failure_of(deployment: Deployment, found: ServerObservation, now: datetime) -> str:
+    """Why the wanted version is given up, in a sentence; empty as long as there is hope."""
+    new = [replica for replica in found.replicas if replica.digest == deployment.spec.digest]
+    if found.digest != deployment.spec.digest or (all(one.state is ProcessState.RUNNING for one in new) and new):
+        return ""
+    reason, message = _why(new)
+    if any(_ended_for_good(one) for one in new if one.state is not ProcessState.RUNNING):
+        return f"The new model cannot serve ({reason}): {message}"
+    if reason != "Queued" and now > _deadline(_counted(deployment, now), deployment):
+        limit = deployment.spec.start_deadline.total_seconds()
+        return f"The new model was not ready within {limit:g} s ({reason}): {message}"
+    return ""
 
 
 def deleting(before: DeploymentStatus, now: datetime) -> DeploymentStatus:
@@ -81,11 +96,12 @@ def _why(replicas: Sequence[ReplicaObservation]) -> tuple[str, str]:
 
 
 def _counted(deployment: Deployment, now: datetime) -> DeploymentStatus:
-    """The status so far, with the moment since when this many replicas are wanted."""
-    before, wanted = deployment.status, deployment.spec.replicas
-    if before.wanted == wanted:
-        return before
-    return replace(before, wanted=wanted, wanted_since=deployment.created_at if before.wanted is None else now)
+    """The status so far, with the moment since when this many replicas of this revision are wanted."""
+    before, wanted, revision = deployment.status, deployment.spec.replicas, deployment.revision
+    if before.wanted == wanted and before.revision in (revision, None):
+        return replace(before, revision=revision)
+    since = deployment.created_at if before.wanted is None else now
+    return replace(before, wanted=wanted, revision=revision, wanted_since=since, rolled=0)
 
 
 def _deadline(status: DeploymentStatus, deployment: Deployment) -> datetime:

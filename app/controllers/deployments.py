@@ -1,4 +1,4 @@
-"""The controller of deployments: launches, scales and removes servers, and records how ready they are."""
+"""The controller of deployments: launches, scales, rolls out and removes servers, and records how ready they are."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from datetime import UTC, datetime
 
 import structlog
 
-from app.controllers.deployment_status import deleting, refused, status_of
+from app.controllers.deployment_status import deleting, failure_of, refused, status_of
 from app.controllers.loop import for_each
+from app.controllers.rollouts import is_told, target_of, with_progress
 from app.core.errors import Refusal
 from app.core.tasks import Deployment, DeploymentStatus, Desired
 from app.runtimes.base import Runtime, ServerObservation
@@ -48,12 +49,16 @@ class DeploymentController:
             _log_change(deployment, status)
 
     async def _run(self, deployment: Deployment, found: ServerObservation | None, now: datetime) -> DeploymentStatus:
-        if found is None or found.wanted != deployment.spec.replicas:
+        target = target_of(deployment)
+        if found is None or not is_told(found, deployment, target):
             try:
-                await self._runtime.apply(deployment.spec)
+                await self._runtime.apply(target)
             except Refusal as refusal:
                 return refused(deployment.status, refusal, now)
-        return status_of(deployment, found, now)
+        status = status_of(deployment, found, now)
+        if found is None:
+            return status
+        return with_progress(status, deployment, found, failure_of(deployment, found, now), now)
 
 
 def _log_change(deployment: Deployment, status: DeploymentStatus) -> None:

@@ -47,21 +47,42 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
+class Serving:
+    """The version that was last rolled out wholly, kept so that a failed rollout can go back to it."""
+
+    revision: int
+    run_id: str
+    model_version: str | None
+    spec: ServerSpec
+
+
+@dataclass(frozen=True, slots=True)
 class DeploymentStatus:
-    """What was last seen of a deployment: how many replicas are ready, and why not more."""
+    """What was last seen of a deployment: how many replicas are ready, and why not more.
+
+    `failed_revision` is the one whose rollout was given up, `rolled` how many replicas ran the wanted one at best.
+    """
 
     conditions: tuple[Condition, ...] = ()
     phase: DeploymentPhase = DeploymentPhase.DEPLOYING
     ready: int = 0
     restarts: int = 0
     wanted: int | None = None
-    wanted_since: datetime | None = None  # when the replica count was last seen to change
+    wanted_since: datetime | None = None  # when the replica count or the revision was last seen to change
     notes: tuple[str, ...] = ()
+    revision: int | None = None
+    rolled: int = 0
+    serving: Serving | None = None
+    failed_revision: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """One deployed model. `run_id` and `model_version` are what the request's model resolved to at acceptance."""
+    """One deployed model. `run_id` and `model_version` are what the wanted model resolved to when it was asked for.
+
+    `request` stays as it was posted; `model` holds the fields of it that name a model, if a later change named another.
+    `revision` counts the models that were asked for.
+    """
 
     sequence: int
     task_id: str
@@ -74,3 +95,10 @@ class Deployment:
     model_version: str | None
     status: DeploymentStatus
     created_at: datetime
+    revision: int = 1
+    model: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def wanted(self) -> Mapping[str, Any]:
+        """The request, with the model that is wanted now."""
+        return {**self.request, **self.model}

@@ -10,6 +10,7 @@ from time import monotonic
 from app.core.settings import PredictSettings
 from app.proxy.client import AnswerInvalid, ReplicaLost
 from app.proxy.exchange import ClientLeft, Exchange, Send
+from app.proxy.holding import Held, Holding
 from app.proxy.problem import (
     ANSWER_INVALID,
     BODY_TOO_SLOW,
@@ -30,7 +31,8 @@ log = logging.getLogger(__name__)
 class PredictProxy:
     """`POST /api/v1/inference/{taskId}/predict` (and without `/api/v1`) goes to a ready replica of the task.
 
-    All else goes to `app`: other paths and methods, and a task that has no route or no ready replica. To the replica
+    All else goes to `app`: other paths and methods, and a task that has no route or no ready replica; one that is
+    expected to have a ready replica shortly is waited for, within the settings' bounds. To the replica
     goes `POST /predict` with the body byte for byte, without query string, credentials and hop-by-hop headers; back
     comes its status, its end-to-end headers but `Set-Cookie`, and its body byte for byte, with the request's id.
     Bodies of any size pass in bounded memory. Failures are problem+json: 502 `replica-lost` or `answer-invalid`,
@@ -44,9 +46,13 @@ class PredictProxy:
         self._connect_timeout = settings.connect_timeout_seconds
         self._deadline = settings.deadline_seconds
         self._watch = Watch(self._deadline)
+        self._holding = Holding(routes, settings.hold_seconds, settings.held_requests)
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         route = self._route(scope)
+        if route is None and self._is_expected(scope):
+            held = Held(receive)
+            route, receive = await self._holding.wait(_path(scope), held), held.receive
         if route is None:
             await self._app(scope, receive, send)
             return
@@ -66,14 +72,20 @@ class PredictProxy:
         if failure is not None and not exchange.answered:
             await _send_problem(failure, exchange, scope["path"], send)
 
+    @property
+    def held(self) -> int:
+        """How many predictions wait for a ready replica."""
+        return self._holding.held
+
     def _route(self, scope: Message) -> Route | None:
         """The route for this request, if it is a prediction that a replica can answer."""
         if scope["type"] != "http" or scope["method"] != "POST":
             return None
-        path: str = scope["path"]
-        if root := scope.get("root_path"):
-            path = path.removeprefix(root)
-        return self._routes.find(path)
+        return self._routes.find(_path(scope))
+
+    def _is_expected(self, scope: Message) -> bool:
+        """Whether this request is a prediction that a replica can answer after a while."""
+        return scope["type"] == "http" and scope["method"] == "POST" and self._routes.expects(_path(scope))
 
     def _failure(self, exchange: Exchange, error: BaseException) -> Failure | None:
         """What to tell the client; nothing if it left. Raises the error again if it is a cancellation from outside."""
@@ -90,6 +102,12 @@ class PredictProxy:
         request_id = exchange.request_id.decode()
         log.warning("Prediction %s failed at %s: %s (%s)", request_id, exchange.replica, failure.code, cause)
         return failure
+
+
+def _path(scope: Message) -> str:
+    path: str = scope["path"]
+    root: str | None = scope.get("root_path")
+    return path.removeprefix(root) if root else path
 
 
 async def _send_problem(failure: Failure, exchange: Exchange, path: str, send: Send) -> None:

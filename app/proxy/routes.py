@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import Collection, Mapping
 from time import monotonic
@@ -114,6 +115,8 @@ class RouteTable:
         self._metrics = metrics
         self._routes: dict[str, Route] = {}
         self._paths: dict[str, Route] = {}
+        self._expected: frozenset[str] = frozenset()
+        self._changed = asyncio.Event()
 
     def get(self, task_id: str) -> Route | None:
         return self._routes.get(task_id)
@@ -122,10 +125,24 @@ class RouteTable:
         """The route that answers predictions posted to this path."""
         return self._paths.get(path)
 
-    def update(self, wanted: Mapping[str, Collection[Address]]) -> None:
+    def expects(self, path: str) -> bool:
+        """Whether predictions posted to this path will be answered again shortly."""
+        return path in self._expected
+
+    async def changed(self) -> None:
+        """Return after the next update, or `wake`."""
+        await self._changed.wait()
+
+    def wake(self) -> None:
+        """Let those who wait for a change look again."""
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    def update(self, wanted: Mapping[str, Collection[Address]], expected: Collection[str] = ()) -> None:
         """Make the table be `wanted`: every task with the (host, port) of its ready replicas, maybe none. Idempotent.
 
-        A task that is not in `wanted` loses its route and its metrics. Requests in flight are never cut off.
+        `expected` are the tasks that shall have a ready replica shortly, if they have none now. A task that is not in
+        `wanted` loses its route and its metrics. Requests in flight are never cut off.
         """
         for task_id in self._routes.keys() - wanted.keys():
             self._routes.pop(task_id).update(())
@@ -137,3 +154,5 @@ class RouteTable:
         self._paths = {
             path.format(task_id): route for task_id, route in self._routes.items() if route.replicas for path in PATHS
         }
+        self._expected = frozenset(path.format(task_id) for task_id in expected for path in PATHS)
+        self.wake()

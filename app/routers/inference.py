@@ -15,7 +15,7 @@ from app.routers.answers import accepted, planned
 from app.routers.logs import LOG_RESPONSES, Follow, LastEventId, Replica, Since, Tail, log_response
 from app.routers.parameters import DryRun, KnownOnly, PageSize, PageToken
 from app.schemas.catalog import DryRunAnswer
-from app.schemas.deployments import DeploymentAnswer, DeploymentPage, DeployRequest, ScaleRequest
+from app.schemas.deployments import DeploymentAnswer, DeploymentPage, DeploymentPatch, DeployRequest
 from app.schemas.status import DeploymentStatusAnswer
 
 router = APIRouter(prefix="/inference", tags=["inference"], dependencies=[KnownOnly])
@@ -113,9 +113,12 @@ async def get_deployment_logs(
 
 
 @router.patch("/deployments/{taskId}")
-async def scale_deployment(taskId: str, body: ScaleRequest, deployments: Deployments) -> DeploymentAnswer:  # noqa: N803
-    """Change the number of replicas."""
-    return DeploymentAnswer.of(await deployments.scale(taskId, body.replicas))
+async def change_deployment(taskId: str, body: DeploymentPatch, deployments: Deployments) -> DeploymentAnswer:  # noqa: N803
+    """Change the number of replicas, or the model. Another model is rolled out while the present one serves on.
+
+    What is so already changes nothing, but naming the model of a rollout that failed tries it once more.
+    """
+    return DeploymentAnswer.of(await deployments.change(taskId, body))
 
 
 @router.delete("/deployments/{taskId}", status_code=status.HTTP_202_ACCEPTED)

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field, model_validator
 from pydantic.config import JsonDict
 
+from app.core.errors import InvalidRequest
 from app.core.names import MODEL_NAME
 from app.core.tasks import Deployment
 from app.schemas.status import DeploymentStatusAnswer
 from app.schemas.wire import Answer, ModelId, Moment, Request, TaskId
 
 Replicas = Annotated[int, Field(ge=0, le=100)]
-
+RunId = Annotated[str, Field(pattern=r"^[0-9a-zA-Z_-]{1,64}$")]
+ModelName = Annotated[str, Field(min_length=1, max_length=250, pattern=MODEL_NAME)]
+Alias = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$", max_length=255)]
+Version = Annotated[str, Field(pattern=r"^[1-9][0-9]{0,8}$")]
 
 EXAMPLE: JsonDict = {
     "taskId": "deploy-reg-01",
@@ -32,10 +37,10 @@ class DeployRequest(Request):
     task_id: TaskId
     model_id: ModelId
     model_profile: Annotated[str, Field(min_length=1, max_length=100, examples=["tabular_regression"])]
-    mlflow_run_id: Annotated[str, Field(pattern=r"^[0-9a-zA-Z_-]{1,64}$")] | None = None
-    model_name: Annotated[str, Field(min_length=1, max_length=250, pattern=MODEL_NAME)] | None = None
-    alias: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$", max_length=255)] | None = None
-    version: Annotated[str, Field(pattern=r"^[1-9][0-9]{0,8}$")] | None = None
+    mlflow_run_id: RunId | None = None
+    model_name: ModelName | None = None
+    alias: Alias | None = None
+    version: Version | None = None
     use_gpu: bool = False
     replicas: Replicas = 1
 
@@ -50,14 +55,52 @@ class DeployRequest(Request):
         return self
 
 
-class ScaleRequest(Request):
-    """A merge patch (RFC 7396) of a deployment; only `replicas` can change."""
+class DeploymentPatch(Request):
+    """A merge patch (RFC 7396) of a deployment: another number of replicas, another model, or both.
 
-    replicas: Replicas
+    The model is named as in a deployment's body. Of a model of the registry, `alias` or `version` alone is enough.
+    Another model is rolled out: what serves goes on serving until replicas of the new one are ready.
+    """
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"replicas": 3}, {"alias": "champion"}]})
+
+    replicas: Replicas | None = None
+    mlflow_run_id: RunId | None = None
+    model_name: ModelName | None = None
+    alias: Alias | None = None
+    version: Version | None = None
+
+    @model_validator(mode="after")
+    def _one_change(self) -> DeploymentPatch:
+        if self.replicas is None and not self.names_a_model:
+            raise ValueError("nothing would change: send replicas, or name a model")
+        if self.mlflow_run_id is not None and (self.model_name or self.alias or self.version):
+            raise ValueError("name the model by mlflowRunId, or by modelName with alias or version")
+        if self.alias is not None and self.version is not None:
+            raise ValueError("send either alias or version")
+        if self.model_name is not None and self.alias is None and self.version is None:
+            raise ValueError("modelName needs either alias or version")
+        return self
+
+    @property
+    def names_a_model(self) -> bool:
+        return any((self.mlflow_run_id, self.model_name, self.alias, self.version))
+
+    def merged(self, wanted: Mapping[str, Any]) -> dict[str, Any]:
+        """The fields that name the model after this patch of `wanted`, all of them. Raises `InvalidRequest`."""
+        name = self.model_name or wanted["modelName"]
+        if self.mlflow_run_id is not None:
+            name = None
+        elif name is None:
+            raise InvalidRequest.at("/modelName", "The present model was named by its run, so send modelName as well.")
+        return {"mlflowRunId": self.mlflow_run_id, "modelName": name, "alias": self.alias, "version": self.version}
 
 
 class DeploymentAnswer(Answer):
-    """A deployment: the request with its defaults, and its status."""
+    """A deployment: the request with its defaults and its later changes, and its status.
+
+    `revision` counts the models that were asked for; the status says which of them serves.
+    """
 
     task_id: str
     uid: str
@@ -69,16 +112,18 @@ class DeploymentAnswer(Answer):
     version: str | None
     use_gpu: bool
     replicas: int
+    revision: int
     create_time: Moment
     status: DeploymentStatusAnswer
 
     @classmethod
     def of(cls, deployment: Deployment) -> DeploymentAnswer:
-        request = DeployRequest.model_validate(deployment.request)
+        request = DeployRequest.model_validate(deployment.wanted)
         fields = {name: getattr(request, name) for name in DeployRequest.model_fields}
         return cls(
             **{**fields, "mlflow_run_id": deployment.run_id, "replicas": deployment.spec.replicas},
             uid=deployment.uid,
+            revision=deployment.revision,
             create_time=deployment.created_at,
             status=DeploymentStatusAnswer.of(deployment),
         )

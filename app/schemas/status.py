@@ -143,7 +143,12 @@ class ReplicasAnswer(Answer):
 
 
 class DeploymentStatusAnswer(Answer):
-    """`status` is one word derived from `conditions`; `reason` and `message` are those of the condition behind it."""
+    """`status` is one word derived from `conditions`; `reason` and `message` are those of the condition behind it.
+
+    `servingRevision`, `mlflowRunId` and `modelVersion` are of the model that was last rolled out to every replica
+    (before the first one was, of the wanted one). While `revision` is another, the condition `Progressing` tells how
+    far its rollout is.
+    """
 
     task_id: str
     status: DeploymentPhase
@@ -152,6 +157,8 @@ class DeploymentStatusAnswer(Answer):
     conditions: list[ConditionAnswer]
     replicas: ReplicasAnswer
     restarts: int
+    revision: int
+    serving_revision: int | None = Field(description="null until every replica was ready for the first time")
     mlflow_run_id: str
     model_version: str | None
     notes: list[str]
@@ -161,6 +168,7 @@ class DeploymentStatusAnswer(Answer):
     def of(cls, deployment: Deployment) -> DeploymentStatusAnswer:
         seen = deployment.status
         behind = _behind(seen.conditions, ("Ready",))
+        serving = seen.serving
         return cls(
             task_id=deployment.task_id,
             status=seen.phase,
@@ -169,8 +177,10 @@ class DeploymentStatusAnswer(Answer):
             conditions=[ConditionAnswer.of(condition) for condition in seen.conditions],
             replicas=ReplicasAnswer(wanted=deployment.spec.replicas, ready=seen.ready),
             restarts=seen.restarts,
-            mlflow_run_id=deployment.run_id,
-            model_version=deployment.model_version,
+            revision=deployment.revision,
+            serving_revision=serving.revision if serving else None,
+            mlflow_run_id=serving.run_id if serving else deployment.run_id,
+            model_version=serving.model_version if serving else deployment.model_version,
             notes=list(seen.notes),
             create_time=deployment.created_at,
         )

@@ -1,4 +1,4 @@
-"""Deployments: deploy, list, look, scale, delete."""
+"""Deployments: deploy, list, look, change, delete."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from app.core.conditions import Condition, DeploymentPhase, Status
 from app.core.errors import BeingDeleted, ModelIdTaken, TaskExists
 from app.core.tasks import Deployment, DeploymentStatus, Desired
 from app.runtimes.base import Runtime
-from app.schemas.deployments import DeployRequest
+from app.schemas.deployments import DeploymentPatch, DeployRequest
 from app.services.planning import Planner
 from app.services.sameness import differences
 from app.store.deployments import DeploymentStore
@@ -35,7 +36,7 @@ class DeploymentService:
     async def deploy(self, request: DeployRequest) -> tuple[Deployment, bool]:
         """The deployment of this task id, and whether it is new. Equal bodies make one, also when sent at once.
 
-        A replica count that was changed later does not make bodies different. Raises `TaskExists`, `ModelIdTaken`,
+        What was changed later does not make bodies different. Raises `TaskExists`, `ModelIdTaken`,
         `BeingDeleted`, what planning and the runtime refuse, and what MLflow does not know.
         """
         holder = await self._store.find(task_id=request.task_id) or await self._store.find(model_id=request.model_id)
@@ -57,15 +58,45 @@ class DeploymentService:
     ) -> Page[Deployment]:
         return await self._store.list(size=size, token=token, phase=phase, profile=profile)
 
-    async def scale(self, task_id: str, replicas: int) -> Deployment:
-        """Ask for this many replicas. Raises `BeingDeleted`, and `NeverFits` if the runtime could never run them."""
+    async def change(self, task_id: str, patch: DeploymentPatch) -> Deployment:
+        """Ask for another number of replicas, or another model, or both; what is so already changes nothing.
+
+        Naming the model of a rollout that failed tries it once more. Of two changes at once the last one wins, whole.
+        Raises `BeingDeleted`, and what `deploy` refuses.
+        """
         found = await self._store.get(task_id)
-        if found.desired is Desired.STOP:
-            raise BeingDeleted(task_id)
-        self._runtime.admit(replace(found.spec, replicas=replicas))
-        deployment = await self._store.scale(task_id, replicas)
+        change = partial(self._changed, replicas=patch.replicas, model=await self._model_named(found, patch))
+        self._runtime.admit(change(found).spec)
+        deployment = await self._store.change(task_id, change)
         self._nudge()
         return deployment
+
+    async def _model_named(self, found: Deployment, patch: DeploymentPatch) -> tuple[dict[str, Any], ModelRef] | None:
+        """How the patch names a model, with what is left of the present naming, and the model behind it."""
+        if not patch.names_a_model:
+            return None
+        request = DeployRequest.model_validate({**found.request, **patch.merged(found.wanted)})
+        model = await self._model(request)
+        self._planner.check_family(request, model.profile)
+        return patch.merged(found.wanted), model
+
+    def _changed(
+        self, kept: Deployment, *, replicas: int | None, model: tuple[dict[str, Any], ModelRef] | None
+    ) -> Deployment:
+        if kept.desired is Desired.STOP:
+            raise BeingDeleted(kept.task_id)
+        if model is not None:
+            kept = self._with_model(kept, *model)
+        return kept if replicas is None else replace(kept, spec=replace(kept.spec, replicas=replicas))
+
+    def _with_model(self, kept: Deployment, naming: dict[str, Any], model: ModelRef) -> Deployment:
+        request = DeployRequest.model_validate({**kept.request, **naming})
+        planned = self._planner.server(request, model.run_id, model.logged_model_id, kept.uid)
+        named = replace(kept, model=naming, run_id=model.run_id, model_version=model.version)
+        if planned.digest == kept.spec.digest and kept.status.failed_revision != kept.revision:
+            return named
+        spec = replace(planned, replicas=kept.spec.replicas)
+        return replace(named, spec=spec, revision=kept.revision + 1)
 
     async def delete(self, task_id: str) -> Deployment:
         """Ask for its end; harmless when repeated until it is gone. Then, and for unknown ids, `DeploymentNotFound`."""

@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from app.core.errors import ConfigurationError, StoreUnavailable
 
 MIGRATIONS = Path(__file__).parent / "migrations"
-HEAD = "0001"  # the newest revision in `migrations/versions`; known here so that a current database costs no Alembic
+HEAD = "0002"  # the newest revision in `migrations/versions`; known here so that a current database costs no Alembic
 
 
 Parameters = ParamSpec("Parameters")
@@ -127,7 +127,7 @@ def _set_pragmas(connection: Any, _: Any) -> None:
     """WAL, so that readers never wait for a writer; FULL, so that an accepted request survives a power cut."""
     connection.isolation_level = None  # we say BEGIN ourselves: Python's driver leaves DDL outside of transactions
     cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=10000", "foreign_keys=ON"):
+    for pragma in ("busy_timeout=10000", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -40,9 +40,7 @@ class DeploymentStore:
             "uid": deployment.uid,
             "profile": deployment.request["modelProfile"],
             "request": dict(deployment.request),
-            "spec": _spec.dump_python(deployment.spec, mode="json"),
-            "run_id": deployment.run_id,
-            "model_version": deployment.model_version,
+            **_asked_values(deployment),
             "desired": deployment.desired.value,
             "created_at": deployment.created_at,
             **_status_values(deployment.status),
@@ -89,13 +87,24 @@ class DeploymentStore:
             return [_deployment(r) for r in await connection.execute(sa.select(deployments).order_by("sequence"))]
 
     @whole
-    async def scale(self, task_id: str, replicas: int) -> Deployment:
-        """Ask for this many replicas; the request stays as it was sent. Raises `DeploymentNotFound`."""
-        found = await self.get(task_id)
-        spec = _spec.dump_python(replace(found.spec, replicas=replicas), mode="json")
+    async def change(self, task_id: str, change: Callable[[Deployment], Deployment]) -> Deployment:
+        """Replace what callers asked for by what `change` makes of it, all at once; the request stays as it was sent.
+
+        Changes of one deployment come one after the other: the row is locked while `change`, which may raise a
+        refusal, is called. Raises `DeploymentNotFound`.
+        """
+        lock = sa.update(deployments).where(deployments.c.task_id == task_id).values(task_id=task_id)
         async with self._database.begin() as connection:
-            await connection.execute(sa.update(deployments).where(deployments.c.uid == found.uid).values(spec=spec))
-        return await self.get(task_id)
+            row = (await connection.execute(lock.returning(*deployments.c))).one_or_none()
+            if row is None:
+                raise DeploymentNotFound(task_id)
+            kept = _deployment(row)
+            changed = change(kept)
+            if changed != kept:
+                await connection.execute(
+                    sa.update(deployments).where(deployments.c.uid == kept.uid).values(_asked_values(changed))
+                )
+        return changed
 
     @whole
     async def stop(self, task_id: str) -> Deployment:
@@ -121,6 +130,16 @@ class DeploymentStore:
             await connection.execute(sa.delete(deployments).where(deployments.c.uid == uid))
 
 
+def _asked_values(deployment: Deployment) -> dict[str, Any]:
+    return {
+        "spec": _spec.dump_python(deployment.spec, mode="json"),
+        "run_id": deployment.run_id,
+        "model_version": deployment.model_version,
+        "revision": deployment.revision,
+        "model": dict(deployment.model) or None,
+    }
+
+
 def _status_values(status: DeploymentStatus) -> dict[str, Any]:
     return {"phase": status.phase.value, "status": _status.dump_python(status, mode="json")}
 
@@ -138,4 +157,6 @@ def _deployment(row: sa.Row[Any]) -> Deployment:
         model_version=row.model_version,
         status=_status.validate_python(row.status),
         created_at=row.created_at,
+        revision=row.revision,
+        model=row.model or {},
     )

@@ -57,6 +57,8 @@ deployments = sa.Table(
     sa.Column("spec", sa.JSON, nullable=False),
     sa.Column("run_id", sa.String(64), nullable=False),
     sa.Column("model_version", sa.String(32), nullable=True),
+    sa.Column("revision", sa.Integer, nullable=False, server_default="1"),
+    sa.Column("model", sa.JSON, nullable=True),
     sa.Column("desired", sa.String(8), nullable=False),
     sa.Column("phase", sa.String(16), nullable=False, index=True),
     sa.Column("status", sa.JSON, nullable=False),

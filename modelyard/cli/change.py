@@ -1,4 +1,4 @@
-"""`yard scale` and `yard delete`: change what runs."""
+"""`yard scale`, `yard update` and `yard delete`: change what runs."""
 
 from __future__ import annotations
 
@@ -26,6 +26,26 @@ def scale(
         raise typer.BadParameter("Say once how many: yard scale NAME 2, or --replicas 2.")
     with session(ctx, url, output) as (client, screen):
         deployment = client.scale(name, wanted)
+        screen.show(deployment.raw, views.deployment_table([deployment]))
+
+
+def update(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(help="The task id of the deployment.", show_default=False)],
+    run: Annotated[str | None, typer.Option("--run", help="The MLflow run whose model to serve.")] = None,
+    model_name: Annotated[
+        str | None, typer.Option("--model-name", help="A model of the registry; else the one that is named already.")
+    ] = None,
+    alias: Annotated[str | None, typer.Option("--alias", help="Such as champion.")] = None,
+    version: Annotated[str | None, typer.Option("--version", help="A version of the registered model.")] = None,
+    url: Url = None,
+    output: OutputForm = None,
+) -> None:
+    """Serve another model; the present one serves until the new one is ready, and goes on if it never is."""
+    if sum(given is not None for given in (run, alias, version)) != 1 or (run and model_name):
+        raise typer.BadParameter("Name the model by --run, or by --alias or --version, with --model-name if it is new.")
+    with session(ctx, url, output) as (client, screen):
+        deployment = client.update(name, mlflow_run_id=run, model_name=model_name, alias=alias, version=version)
         screen.show(deployment.raw, views.deployment_table([deployment]))
 
 

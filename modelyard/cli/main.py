@@ -59,6 +59,7 @@ app.command()(look.status)
 app.command()(look.logs)
 app.command()(look.profiles)
 app.command()(change.scale)
+app.command()(change.update)
 app.command()(change.delete)
 
 

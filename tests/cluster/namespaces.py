@@ -21,7 +21,7 @@ _SHARED = {"storageClassName": "manual", "accessModes": ["ReadWriteMany"]}
 _SIZE = {"storage": "1Gi"}
 UNPROVED = (
     "KUBECONFIG names no cluster, so it stays unproved that the Kubernetes runtime works on a real one: start one, "
-    "build tests/cluster/actor.Dockerfile from tests/contracts into it as localhost/actor:1, give its node 2 GPUs."
+    "build tests/cluster/actor.Dockerfile from tests/contracts into it as localhost/actor:2, give its node 2 GPUs."
 )
 
 

@@ -24,8 +24,8 @@ class Act:
     """Print "run N" (N counts in the work folder) and `says`, then:
 
     `end` with the exit code, reason and message; or `wait` until told to stop, and then end so; or `serve` HTTP, ready
-    at once; or `stare`: serve, but answer 503 with reason and message; or `die-once`: serve, but crash the first time;
-    or `hoard` more memory than anybody was given.
+    at once, and answer predictions with `says`; or `stare`: serve, but answer 503 with reason and message; or
+    `die-once`: serve, but crash the first time; or `hoard` more memory than anybody was given.
     """
 
     then: str = END
@@ -51,9 +51,19 @@ def end(act: Act) -> None:
 
 def serve(act: Act) -> None:
     class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
+
         def do_GET(self) -> None:
-            body = json.dumps({"reason": act.reason, "message": act.message}).encode()
-            self.send_response(503 if act.then == STARE else 200)
+            self.answer(503 if act.then == STARE else 200, {"reason": act.reason, "message": act.message})
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.answer(200, {"says": act.says})
+
+        def answer(self, status: int, content: dict[str, object]) -> None:
+            body = json.dumps(content).encode()
+            self.send_response(status)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
@@ -61,8 +71,11 @@ def serve(act: Act) -> None:
         def log_message(self, format: str, *args: object) -> None:
             pass
 
+    class Server(ThreadingHTTPServer):
+        request_queue_size = 1000  # a proxy that held requests sends them all at once
+
     host, _, port = os.environ[LISTEN].rpartition(":")
-    server = ThreadingHTTPServer((host, int(port)), Handler)
+    server = Server((host, int(port)), Handler)
     fresh = Path(os.environ[ADDRESS] + ".new")
     fresh.write_text("{}:{}".format(*server.server_address))
     fresh.rename(os.environ[ADDRESS])

@@ -86,7 +86,7 @@ BODIES: list[Body] = [*WITHOUT_IMAGES, kubernetes]
 def program(act: Act) -> Program:
     places = (Placeholders.WORK_DIR, Placeholders.TERMINATION_LOG, Placeholders.LISTEN, Placeholders.ADDRESS_FILE)
     environment = letter(act, *places) | {"PYTHONPATH": str(Path(__file__).parent)}
-    return Program("runtime_actor", environment, image="localhost/actor:1", install=INSTALL)
+    return Program("runtime_actor", environment, image="localhost/actor:2", install=INSTALL)
 
 
 def job(

@@ -83,11 +83,11 @@ class Conversation(BaseHTTPRequestHandler):
             del self.gateway.deployments[task_id]
         return self._json(202, task)
 
-    def _scale(self, task_id: str) -> None:
+    def _change(self, task_id: str) -> None:
         if task_id not in self.gateway.deployments:
             return self._problem(404, "deployment-not-found", f"There is no deployment {task_id!r}.")
         task = self.gateway.deployments[task_id]
-        task["replicas"] = self.body["replicas"]
+        task |= self.body
         return self._json(200, task)
 
     def _predict(self, task_id: str) -> None:
@@ -198,7 +198,7 @@ _ROUTES = (
     (rf"GET /api/v1/{_NOUN}/{_ID}/logs", Conversation._log),
     (rf"GET /api/v1/{_NOUN}/{_ID}(/status)?", Conversation._read),
     (rf"DELETE /api/v1/{_NOUN}/{_ID}", Conversation._delete),
-    (rf"PATCH /api/v1/inference/deployments/{_ID}", Conversation._scale),
+    (rf"PATCH /api/v1/inference/deployments/{_ID}", Conversation._change),
     (rf"POST /api/v1/inference/{_ID}/predict", Conversation._predict),
     (r"GET /api/v1/(profiles|capabilities)", Conversation._catalog),
 )

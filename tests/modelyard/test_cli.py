@@ -169,6 +169,9 @@ def test_predict_takes_its_input_from_everywhere(
         ("scale", "d", "-1"),
         ("scale", "d"),
         ("scale", "d", "2", "--replicas", "2"),
+        ("update", "d"),
+        ("update", "d", "--run", "r", "--alias", "a"),
+        ("update", "d", "--model-name", "m"),
         ("logs", "t", "--since", "yesterday"),
         ("ls", "deployments", "--experiment", "e"),
         ("ls", "-o", "yaml"),
@@ -308,6 +311,15 @@ def test_scale_changes_the_replicas(yard: Yard, gateway: FakeGateway) -> None:
     gateway.add_deployment("d")
     assert json.loads(yard("scale", "d", "--replicas", "4", "-o", "json").stdout)["replicas"] == 4
     assert json.loads(yard("scale", "d", "0", "-o", "json").stdout)["replicas"] == 0
+
+
+def test_update_names_another_model(yard: Yard, gateway: FakeGateway) -> None:
+    gateway.add_deployment("d")
+    assert json.loads(yard("update", "d", "--run", "r2", "-o", "json").stdout)["mlflowRunId"] == "r2"
+    yard("update", "d", "--model-name", "houses", "--alias", "champion")
+    assert gateway.seen[-1].body == {"modelName": "houses", "alias": "champion"}
+    yard("update", "d", "--version", "4")
+    assert gateway.seen[-1].body == {"version": "4"}
 
 
 def test_delete_asks_first_and_takes_silence_for_a_no(yard: Yard, gateway: FakeGateway) -> None:

@@ -28,9 +28,10 @@ def observe(
     wanted = 0 if server.deleting else server.wanted
     if server.trouble:
         why = why_no_pod(server.trouble)
+        first_of_rollout = int(all(pod.digest != server.digest for pod in living))
         seen += [
-            ReplicaObservation(f"{server.name}-{index}", why.state, why.reason, why.message)
-            for index in range(len(seen), wanted)
+            ReplicaObservation(f"{server.name}-{index}", why.state, why.reason, why.message, digest=server.digest)
+            for index in range(len(seen), max(wanted, len(seen) + first_of_rollout))
         ]
     return ServerObservation(server.name, server.uid, wanted, tuple(seen), digest=server.digest)
 
@@ -39,8 +40,8 @@ def must_make_room(server: ServerRecord, pods: Sequence[PodRecord]) -> bool:
     """Whether a new pod of its rollout waits for a GPU, of which an old one may hold the last."""
     new = [pod for pod in pods if pod.digest == server.digest and not pod.deleting]
     starved = any(pod.unschedulable and not pod.node and pod.gpus for pod in new)
-    old = [pod for pod in pods if pod.digest != server.digest]
-    return starved and not server.in_place and bool(old) and not any(pod.deleting for pod in pods)
+    holds = any(pod.digest != server.digest and not pod.is_final for pod in pods)
+    return starved and holds and not server.in_place and not any(pod.deleting for pod in pods)
 
 
 def replicas(pods: Sequence[PodRecord]) -> list[PodRecord]:

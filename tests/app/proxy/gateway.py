@@ -51,12 +51,15 @@ async def fell_through(scope: Any, receive: Any, send: Any) -> None:
 
 
 class Gateway:
-    def __init__(self, deadline: float, connect_timeout: float = 2) -> None:
+    def __init__(self, settings: PredictSettings) -> None:
         self.registry = CollectorRegistry()
         self.routes = RouteTable(Metrics(self.registry))
-        settings = PredictSettings(deadline_seconds=deadline, connect_timeout_seconds=connect_timeout)
         self.app = PredictProxy(fell_through, self.routes, settings)
         self.port = 0
+
+    @property
+    def held(self) -> int:
+        return self.app.held
 
     def route(self, *upstreams: Upstream | tuple[str, int]) -> Route:
         """Let these be the replicas of the task `iris`."""
@@ -100,10 +103,10 @@ def request_bytes(body: bytes, *headers: bytes, length: int | None = None) -> by
 
 @asynccontextmanager
 async def gateway(
-    *upstreams: Upstream | tuple[str, int], deadline: float = 20, connect_timeout: float = 2
+    *upstreams: Upstream | tuple[str, int], deadline: float = 20, connect_timeout: float = 2, **holding: Any
 ) -> AsyncIterator[Gateway]:
     """A gateway that routes the task `iris` to these upstreams."""
-    it = Gateway(deadline, connect_timeout)
+    it = Gateway(PredictSettings(deadline_seconds=deadline, connect_timeout_seconds=connect_timeout, **holding))
     it.route(*upstreams)
     config = uvicorn.Config(it.app, http=HttpProtocol, ws="none", lifespan="off", log_config=None, access_log=False)
     config.load()

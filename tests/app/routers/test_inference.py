@@ -181,10 +181,10 @@ async def test_it_is_scaled_by_patch(gateway: Yard) -> None:
     assert (await gateway.deploy()).status_code == 200  # the body that made it still names it
 
 
-async def test_nothing_but_replicas_can_be_patched(gateway: Yard) -> None:
+async def test_nothing_but_replicas_and_the_model_can_be_patched(gateway: Yard) -> None:
     await gateway.deploy()
     answer = await gateway.client.patch(URL, json={"modelId": "x"})
-    assert {cause["pointer"] for cause in answer.json()["causes"]} == {"/modelId", "/replicas"}
+    assert {cause["pointer"] for cause in answer.json()["causes"]} == {"/modelId"}
 
 
 async def test_without_replicas_it_is_asleep(gateway: Yard) -> None:

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from app.runtimes.base import JobObservation, ProcessState
-from app.runtimes.kubernetes import jobs, records
-from app.runtimes.kubernetes.manifests import QUEUE, RUN, RUN_DEADLINE, START_DEADLINE, STOP, UID
+from app.runtimes.kubernetes import jobs, records, servers
+from app.runtimes.kubernetes.manifests import DIGEST, QUEUE, RUN, RUN_DEADLINE, START_DEADLINE, STOP, UID
+from app.runtimes.kubernetes.reach import ByPod
 from app.runtimes.kubernetes.records import PodRecord, Stop
 from app.runtimes.kubernetes.shortage import NodeRoom, Room
 
@@ -277,3 +278,34 @@ def test_a_pod_that_had_to_go_was_evicted_unless_it_left_words_of_its_own() -> N
     assert (found.reason, found.message) == ("Evicted", "Its pod had to go: drained")
     words = '{"reason": "Interrupted", "message": "A checkpoint was left."}'
     assert seen(pod(ended(1, message=words), phase="Failed", conditions=[target])).reason == "Interrupted"
+
+
+def server(*, surge: int, trouble: str = "") -> records.ServerRecord:
+    metadata = {"name": "s", "uid": "o", "resourceVersion": "1", "annotations": {UID: "u"}}
+    template = {"metadata": {"annotations": {DIGEST: "new"}}, "spec": {"containers": [{}]}}
+    strategy = {"rollingUpdate": {"maxSurge": surge, "maxUnavailable": 1 - surge}}
+    failure = {"type": "ReplicaFailure", "status": "True", "message": trouble}
+    spec = {"replicas": 1, "template": template, "strategy": strategy}
+    return records.server_record(
+        {"metadata": metadata, "spec": spec, "status": {"conditions": [failure] if trouble else []}}, None
+    )
+
+
+OLD = replace(pod({"running": {"startedAt": AT}}, gpus=1, phase="Running"), digest="old")
+STARVED = replace(pod(gpus=1, node="", phase="Pending"), digest="new", unschedulable="Insufficient nvidia.com/gpu.")
+
+
+def test_a_rollout_makes_room_only_for_a_pod_that_waits_for_a_gpu_beside_an_old_one() -> None:
+    assert servers.must_make_room(server(surge=1), [OLD, STARVED])
+    assert not servers.must_make_room(server(surge=0), [OLD, STARVED])
+    assert not servers.must_make_room(server(surge=1), [OLD, replace(STARVED, unschedulable="", node="n")])
+    assert not servers.must_make_room(server(surge=1), [OLD, replace(STARVED, gpus=0)])
+    assert not servers.must_make_room(server(surge=1), [STARVED])
+    assert not servers.must_make_room(server(surge=1), [replace(OLD, deleting=True), STARVED])
+
+
+def test_a_rollout_whose_pod_may_not_be_made_says_why() -> None:
+    refused = servers.observe(server(surge=1, trouble="exceeded quota: tight"), [OLD], {}, GPUS, ByPod())
+    assert [one.digest for one in refused.replicas] == ["old", "new"]
+    assert refused.replicas[1].reason == "QuotaExceeded"
+    assert "exceeded quota" in refused.replicas[1].message
