@@ -27,6 +27,7 @@ class Cluster:
         self._gpus = gpus
         self._changed = changed
         self._gpus_used = 0
+        self._gpus_now: Gpus | None = None
         self._pods: ByTask[PodRecord] = ByTask()
         self._complaints: ByTask[EventRecord] = ByTask()
         self._seen: dict[str, tuple[Gpus, JobObservation]] = {}
@@ -55,7 +56,9 @@ class Cluster:
         self._changed()
 
     def _pod_changed(self, old: PodRecord | None, new: PodRecord | None) -> None:
-        self._gpus_used += _held(new) - _held(old)
+        if more := _held(new) - _held(old):
+            self._gpus_used += more
+            self._gpus_now = None
         for name in self._pods.change(old, new):
             self._touch(name)
         self._changed()
@@ -70,6 +73,7 @@ class Cluster:
 
     def _node_changed(self, old: NodeRecord | None, new: NodeRecord | None) -> None:
         if old is None or new is None or old.gpus != new.gpus:  # a node tells every few seconds that it lives
+            self._gpus_now = None
             self._changed()
 
     def _touch(self, name: str) -> None:
@@ -104,7 +108,9 @@ class Cluster:
 
     @property
     def gpus(self) -> Gpus:
-        return Gpus(self.gpu_total, self._gpus_used)
+        if self._gpus_now is None:
+            self._gpus_now = Gpus(self.gpu_total, self._gpus_used)
+        return self._gpus_now
 
     @property
     def gpu_total(self) -> int | None:
