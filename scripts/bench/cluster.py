@@ -112,8 +112,11 @@ async def settled(api: Api) -> int:
 async def crowd(world: World, api: Api, options: argparse.Namespace) -> None:
     await api.forbid_pods()
     async with world.gateway() as gateway:
+        wanted = await settled(api) + options.jobs
         await gateway.submit([job(f"crowd-{i}") for i in range(options.jobs)], options.connections)
-        await settled(api)
+        while await api.count() < wanted:  # noqa: ASYNC110
+            await asyncio.sleep(0.2)
+        await asyncio.sleep(10)  # for the cluster's complaints that it may make no pods
     async with world.gateway() as gateway:
         start = await gateway.get("/bench/lag")
         await asyncio.sleep(15)
@@ -129,7 +132,6 @@ async def crowd(world: World, api: Api, options: argparse.Namespace) -> None:
         "| jobs | start s | pause ms | work ms | idle: CPU % | pause ms | work ms | told s | max | MB | API calls/min |"
     )
     print("|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|")
-    print(start, after, lag, told)
     pause, work = (max(start[name], after[name]) for name in ("pause_ms", "work_ms"))
     print(
         f"| {options.jobs:,} | {start['start_s']:.2f} | {pause:.0f} | {work:.0f} | {idle * 100:.1f} "
@@ -160,12 +162,21 @@ async def calls_when_idle(world: World, api: Api, seconds: int) -> str:
         config = {"clusters": [cluster], "contexts": [context], "users": [{"name": "c", "user": {}}]}
         plain.write_text(yaml.safe_dump(config | {"apiVersion": "v1", "kind": "Config", "current-context": "c"}))
         async with world.gateway(plain):
-            await asyncio.sleep(15)
+            await quiet(api)
             api.counted.clear()
             await asyncio.sleep(seconds)
             counted = {what: number for what, number in api.counted.items() if not what.startswith("watch")}
     words = ", ".join(f"{what} {number * 60 / seconds:.0f}" for what, number in counted.items())
     return words or "0"
+
+
+async def quiet(api: Api) -> None:
+    """Wait until nothing but watches was asked for 5 s."""
+    for _ in range(24):
+        before = api.counted.total()
+        await asyncio.sleep(5)
+        if api.counted.total() == before:
+            return
 
 
 async def ready(world: World, api: Api, options: argparse.Namespace) -> None:

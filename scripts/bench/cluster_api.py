@@ -8,7 +8,7 @@ import ssl
 import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Self, TypeVar
 
 import aiohttp
@@ -80,8 +80,9 @@ class Api:
         ) as answer:
             passed = web.StreamResponse(status=answer.status, headers={"Content-Type": "application/json"})
             await passed.prepare(request)
-            async for piece in answer.content.iter_any():
-                await passed.write(piece)
+            with suppress(ConnectionResetError):  # the client has left
+                async for piece in answer.content.iter_any():
+                    await passed.write(piece)
             return passed
 
     @asynccontextmanager

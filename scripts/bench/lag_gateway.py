@@ -8,7 +8,6 @@ many seconds the start-up took, which ends when the cluster's first list is ther
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
 import time
 from typing import Any
@@ -29,14 +28,6 @@ class LoopClock:
         self._app = app
         self._pause = self._work = self._start = 0.0
         self._ticking: asyncio.Task[None] | None = None
-        self._gc = self._gc0 = 0.0
-        gc.callbacks.append(self._collected)
-
-    def _collected(self, phase: str, info: object) -> None:
-        if phase == "start":
-            self._gc0 = time.thread_time()
-        else:
-            self._gc = max(self._gc, time.thread_time() - self._gc0)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "lifespan":
@@ -49,7 +40,7 @@ class LoopClock:
                 "start_s": self._start,
                 "gc_ms": self._gc * 1000,
             }
-            self._pause = self._work = self._gc = 0.0
+            self._pause = self._work = 0.0
             await send({"type": "http.response.start", "status": 200, "headers": []})
             await send({"type": "http.response.body", "body": json.dumps(answer).encode()})
             return

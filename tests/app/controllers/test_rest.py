@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,8 @@ import pytest
 from app.controllers.jobs import JobController
 from app.controllers.loop import for_each
 from app.core.conditions import JobPhase
+from app.core.errors import RuntimeUnavailable
+from app.core.specs import JobSpec, ServerSpec
 from app.core.tasks import Job
 from app.store.database import Database
 from app.store.jobs import JobStore, Mark
@@ -31,6 +34,15 @@ class CountingStore(JobStore):
     async def read(self, marks: Sequence[Mark]) -> Sequence[Job]:
         self.was_read += [mark.task_id for mark in marks]
         return await super().read(marks)
+
+
+class PickyRuntime(FakeRuntime):
+    """Launches none of the first 120."""
+
+    async def apply(self, spec: JobSpec | ServerSpec) -> None:
+        if int(spec.name.rsplit("-", 1)[1]) < 120:
+            raise RuntimeUnavailable("not that one")
+        await super().apply(spec)
 
 
 @pytest.fixture
@@ -77,8 +89,22 @@ async def test_hundreds_of_jobs_are_launched_oldest_first(store: CountingStore) 
     for number in range(250):
         spec = replace(SPEC, name=f"train-t-{number}", task_id=f"t-{number}", uid=f"u-{number}")
         await store.add(replace(job(f"t-{number}", f"u-{number}"), spec=spec))
-    await controller(store, runtime).round()
+    control = controller(store, runtime)
+    for _ in range(3):  # a few at a time, so that what runs is looked at in between
+        await control.round()
     assert runtime.launched == [f"train-t-{number}" for number in range(250)]
+
+
+async def test_jobs_that_cannot_be_launched_keep_no_other_from_its_turn(store: CountingStore) -> None:
+    runtime = PickyRuntime(gpus=10_000)
+    for number in range(150):
+        spec = replace(SPEC, name=f"train-t-{number}", task_id=f"t-{number}", uid=f"u-{number}")
+        await store.add(replace(job(f"t-{number}", f"u-{number}"), spec=spec))
+    control = controller(store, runtime)
+    for _ in range(2):
+        with contextlib.suppress(RuntimeUnavailable):
+            await control.round()
+    assert runtime.launched == [f"train-t-{number}" for number in range(120, 150)]
 
 
 async def test_one_failure_keeps_no_other_from_its_turn_and_is_raised_at_the_end() -> None:
