@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import sys
 
 import structlog
 import uvicorn
+from starlette.types import ASGIApp
 
 from app import __version__
 from app.bootstrap import build
 from app.core.errors import ConfigurationError
-from app.core.settings import Settings, load_settings
+from app.core.settings import HttpSettings, Settings, load_settings
 from app.logging import configure
 from app.main import create_app
 from app.proxy.server import HttpProtocol
@@ -29,10 +31,17 @@ def main() -> int:
         sys.stderr.write(f"{error}\n")
         return 2
     _warn(settings)
+    serve(create_app(platform), settings.http)
+    return 0
+
+
+def serve(app: ASGIApp, http: HttpSettings) -> None:
+    """Serve until a signal ends it."""
+    gc.freeze()  # what was imported stays; to look through it for garbage holds up the event loop for 0.1 s
     uvicorn.run(
-        create_app(platform),
-        host=settings.http.host,
-        port=settings.http.port,
+        app,
+        host=http.host,
+        port=http.port,
         loop="uvloop",
         http=HttpProtocol,
         log_config=None,
@@ -42,7 +51,6 @@ def main() -> int:
         timeout_graceful_shutdown=10,
         timeout_keep_alive=75,
     )
-    return 0
 
 
 def _warn(settings: Settings) -> None:

@@ -177,9 +177,9 @@ def assemble(
     routes = RouteTable(Metrics(registry))
     leadership = Leadership(Lease(database, "controllers", _holder(), settings.controller.lease_seconds), nudges)
     loops = _loops(settings, leadership, jobs, deployments, runtime, tracking, routes)
-    for loop in loops:
-        if loop.name != "leadership":
-            nudges.add(loop.nudge)
+    nudge = {loop.name: loop.nudge for loop in loops}
+    for name in ("jobs", "deployments", "routes"):
+        nudges.add(nudge[name])
     planner = Planner(profiles, settings.tracking_uri, settings.tracking.patience_seconds)
     return Platform(
         settings=settings,
@@ -187,7 +187,7 @@ def assemble(
         database=database,
         tracking=tracking,
         runtime=runtime,
-        training=TrainingService(jobs, runtime, planner, nudges),
+        training=TrainingService(jobs, runtime, planner, nudge["jobs"]),
         deployments=DeploymentService(deployments, runtime, tracking, planner, nudges),
         predictions=PredictionService(deployments),
         logs=LogService(runtime),

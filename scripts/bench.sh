@@ -5,12 +5,13 @@
 #   scripts/bench.sh NAME...              e.g. scripts/bench.sh proxy
 #   scripts/bench.sh NAME -- OPTION...    with options for the benchmark; "NAME -- --help" lists them
 #
+# The cluster part needs KUBECONFIG to name a cluster, and is skipped with a sentence otherwise.
 # The proxy is compared with nginx and driven by wrk: as root they are installed by apt-get where they are missing.
 # PYTHON chooses an interpreter that has the platform's packages; else an environment is made outside the checkout.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-names() { grep -l __main__ scripts/bench/*.py | xargs -n1 basename | sed 's/\.py$//'; }
+names() { grep -l '^if __name__' scripts/bench/*.py | xargs -n1 basename | sed 's/\.py$//'; }
 
 need_tools() {
     local missing=()
@@ -29,7 +30,7 @@ need_tools() {
 chosen=()
 while [ $# -gt 0 ]; do
     case $1 in
-        -h | --help) sed -n '2,9s/^# \{0,1\}//p' "$0"; echo; echo "Benchmarks: $(names | paste -sd' ')"; exit 0 ;;
+        -h | --help) sed -n '2,10s/^# \{0,1\}//p' "$0"; echo; echo "Benchmarks: $(names | paste -sd' ')"; exit 0 ;;
         --) shift; break ;;
         *) names | grep -qx -- "$1" || { echo "unknown benchmark: $1 (see --help)" >&2; exit 2; }
            chosen+=("$1"); shift ;;

@@ -26,8 +26,9 @@ log = structlog.get_logger(__name__)
 
 _MLFLOW_PATIENCE_SECONDS = 2  # a tracking server that hangs must not hold up launching and stopping
 _AT_ONCE = 32  # launches
-_SLICE = 100  # jobs
-_TRUST_SECONDS = 60
+_SLICE = 50  # jobs that are read at once
+_TURN = 100  # launches of a round
+_PAUSE_SECONDS = 3  # less than a lease takes to change hands
 _LAST_LOOK = timedelta(seconds=30)  # how long an ended job waits for an MLflow that is away
 
 
@@ -50,29 +51,41 @@ class JobController:
         self._tracking = tracking
         # What was last seen, and recorded, of jobs that wait: until something changes they cost nothing.
         self._at_rest: dict[str, JobObservation] = {}
-        self._trusted_until = 0.0
+        self._ended = 0.0  # when the last round did
+        self._had_its_turn = 0  # the sequence of the last launch
 
     async def round(self) -> None:
         """Compare every unfinished job with what the runtime knows, and act on the difference."""
         marks = await self._store.unfinished()
         observed = await self._runtime.observe_jobs([job_name(mark.task_id) for mark in marks])
         self._forget(marks)
+        new: list[Mark] = []
+        changed: list[Mark] = []
         begun: list[Mark] = []
-        waiting: list[Mark] = []
         for mark in marks:
             found = observed.get(job_name(mark.task_id))
-            if _has_begun(found):
+            if found is None:
+                new.append(mark)
+            elif _has_begun(found):
                 begun.append(mark)
-            elif found is None or mark.desired is Desired.STOP or self._at_rest.get(mark.uid) != found:
-                waiting.append(mark)
-        # MLflow is asked after what waits was launched
-        await for_each([*_slices(waiting), *_slices(begun)], self._look_at)
+            elif mark.desired is Desired.STOP or self._at_rest.get(mark.uid) != found:
+                changed.append(mark)
+        try:  # MLflow is asked after what waits was launched
+            await for_each([*_slices(changed), *_slices(self._turn(new)), *_slices(begun)], self._look_at)
+        finally:
+            self._ended = time.monotonic()
 
     def _forget(self, marks: Sequence[Mark]) -> None:
-        """What is no longer to be looked at; and all once a minute, as another gateway may have acted meanwhile."""
-        if time.monotonic() > self._trusted_until:
-            self._at_rest, self._trusted_until = {}, time.monotonic() + _TRUST_SECONDS
+        """What is finished; and all after a pause, as another gateway's controllers may have acted in it."""
+        if time.monotonic() - self._ended > _PAUSE_SECONDS:
+            self._at_rest = {}
         self._at_rest = {mark.uid: self._at_rest[mark.uid] for mark in marks if mark.uid in self._at_rest}
+
+    def _turn(self, new: Sequence[Mark]) -> Sequence[Mark]:
+        """The next launches: so few that thousands hold up nothing else, and each has its turn though others fail."""
+        turn = ([mark for mark in new if mark.sequence > self._had_its_turn] or new)[:_TURN]
+        self._had_its_turn = turn[-1].sequence if turn else 0
+        return turn
 
     async def _look_at(self, marks: Sequence[Mark]) -> None:
         """What was observed must be newer than what is read: a job that others launched meanwhile is not lost."""

@@ -1,6 +1,8 @@
 """The gateway as `python -m app` serves it, and beside it a clock on its event loop: how long was the loop away?
 
-`GET /bench/lag` answers the longest pause in milliseconds since it was last asked.
+`GET /bench/lag` answers, since it was last asked, the longest pause and the most CPU time that the loop's thread spent
+between two ticks, in milliseconds: a busy machine lengthens the first, only the gateway's own work the second. And how
+many seconds the start-up took, which ends when the cluster's first list is there.
 """
 
 from __future__ import annotations
@@ -10,13 +12,11 @@ import json
 import time
 from typing import Any
 
-import uvicorn
-
+from app.__main__ import serve
 from app.bootstrap import build
 from app.core.settings import load_settings
 from app.logging import configure
 from app.main import create_app
-from app.proxy.server import HttpProtocol
 
 TICK = 0.005
 
@@ -25,35 +25,46 @@ class LoopClock:
     """ASGI middleware that begins to measure before the application starts up."""
 
     def __init__(self, app: Any) -> None:
-        self._app, self._longest = app, 0.0
+        self._app = app
+        self._pause = self._work = self._start = 0.0
         self._ticking: asyncio.Task[None] | None = None
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "lifespan":
             self._ticking = asyncio.create_task(self._tick())
+            send = self._timed(send)
         if scope["type"] == "http" and scope["path"] == "/bench/lag":
-            body, self._longest = json.dumps({"longest_ms": self._longest * 1000}).encode(), 0.0
+            answer = {
+                "pause_ms": self._pause * 1000,
+                "work_ms": self._work * 1000,
+                "start_s": self._start,
+                "gc_ms": self._gc * 1000,
+            }
+            self._pause = self._work = 0.0
             await send({"type": "http.response.start", "status": 200, "headers": []})
-            await send({"type": "http.response.body", "body": body})
+            await send({"type": "http.response.body", "body": json.dumps(answer).encode()})
             return
         await self._app(scope, receive, send)
 
+    def _timed(self, send: Any) -> Any:
+        began = time.perf_counter()
+
+        async def timed(message: Any) -> None:
+            if message["type"] == "lifespan.startup.complete":
+                self._start = time.perf_counter() - began
+            await send(message)
+
+        return timed
+
     async def _tick(self) -> None:
         while True:
-            before = time.perf_counter()
+            clock, cpu = time.perf_counter(), time.thread_time()
             await asyncio.sleep(TICK)
-            self._longest = max(self._longest, time.perf_counter() - before - TICK)
+            self._pause = max(self._pause, time.perf_counter() - clock - TICK)
+            self._work = max(self._work, time.thread_time() - cpu)
 
 
 def main() -> None:
     settings = load_settings()
     configure(settings.log_format)
-    app = LoopClock(create_app(build(settings)))
-    uvicorn.run(
-        app, host=settings.http.host, port=settings.http.port, loop="uvloop", http=HttpProtocol, log_config=None,
-        access_log=False, server_header=False, timeout_keep_alive=75,
-    )  # fmt: skip
-
-
-if __name__ == "__main__":
-    main()
+    serve(LoopClock(create_app(build(settings))), settings.http)

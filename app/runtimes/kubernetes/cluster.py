@@ -59,7 +59,8 @@ class Cluster:
         self._changed()
 
     def _pod_changed(self, old: PodRecord | None, new: PodRecord | None) -> None:
-        self._room = None
+        if _place(old) != _place(new):
+            self._room = None
         for name in self._pods.change(old, new):
             self._touch(name)
         self._changed()
@@ -184,3 +185,8 @@ class ByTask(Generic[T]):
         if new is not None:
             self._found.setdefault(new.task, {})[new.name] = new
         return {one.task for one in (old, new) if one is not None}
+
+
+def _place(pod: PodRecord | None) -> tuple[object, ...] | None:
+    """What a pod takes of which node."""
+    return (pod.node, pod.gpus, pod.cpu, pod.memory) if pod is not None and pod.node and not pod.is_final else None
