@@ -148,9 +148,9 @@ YAML
 began=$SECONDS
 declare -A shown=()
 show() { # COMPONENT TEXT, once
-    if [ "${shown[$1]:-}" != "$2" ]; then
-        shown[$1]=$2
-        printf '  %-11s %s\n' "$1" "$2"
+    if [ -z "${shown["$1 $2"]:-}" ]; then
+        shown["$1 $2"]=yes
+        printf '  %-11s %s\n' "$1" "${2//$'\n'/$'\n'              }"
     fi
 }
 
@@ -184,7 +184,7 @@ wait_for() { # COMPONENT KIND/NAME
         failed) show "$1" "failed: $(trouble "$component=$1,$ours")
 $(in_namespace logs "$2" --tail=10 2>/dev/null | sed 's/^/      /')"; exit 1 ;;
         esac
-        words=$(trouble "$component=$1,$ours" $((SECONDS - since >= 20)))
+        words=$(first_trouble "$component=$1,$ours" $((SECONDS - since >= 20)))
         show "$1" "$state${words:+: $words}"
         if [ $((SECONDS - began)) -ge "$timeout" ]; then
             die "Not ready within $timeout s: $1. Look closer with ./monitor_all.sh $namespace; what is there stays, so deploy again when it is mended."

@@ -23,7 +23,7 @@ while [ $# -gt 0 ]; do
 done
 
 components() {
-    local name kind ready wanted rest state words well=0
+    local name kind ready wanted rest state well=0
     echo "COMPONENTS"
     while read -r kind; do
         name=${kind#*/}
@@ -32,8 +32,7 @@ components() {
         if [ "${ready:-0}" != "${wanted:-?}" ]; then state="NOT READY" well=1; fi
         printf '  %-22s %-10s %s of %s\n' "$name" "$state" "${ready:-0}" "${wanted:-?}"
         if [ "$state" != ready ]; then
-            words=$(trouble "app.kubernetes.io/name=$(name_label "$kind"),$ours")
-            if [ -n "$words" ]; then printf '%s\n' "${words//$'\n'/$'\n'      }" | sed 's/^/      /'; fi
+            trouble "app.kubernetes.io/name=$(name_label "$kind"),$ours" | sed 's/^/      /'
         fi
     done < <(in_namespace get deployments,statefulsets -l "$ours,$component in (gateway, mlflow, postgres, s3)" -o name)
     return $well

@@ -37,14 +37,19 @@ last_warning() { # POD [WORDS]
         -o go-template='{{range .items}}{{.message}}{{"\n"}}{{end}}' 2>/dev/null | grep -F -- "${2:-}" | sed '/^$/d' | tail -1
 }
 
+last_words() { # POD: of its program's log
+    local text
+    text=$(in_namespace logs "$1" --previous --tail=5 2>/dev/null || in_namespace logs "$1" --tail=5 2>/dev/null) || true
+    grep -v '^unable to retrieve container logs' <<<"$text" | sed 's/^/    /'
+}
+
 in_words() { # POD REASON MESSAGE
     case $2 in
     Unschedulable) echo "no node has room for it: $3" ;;
     ErrImagePull | ImagePullBackOff | InvalidImageName | ErrImageNeverPull)
         echo "its image cannot be pulled: $(last_warning "$1" "Failed to pull" || echo "${3:-$2}")" ;;
-    CrashLoopBackOff | Error | OOMKilled)
-        echo "its program ended (${3:-$2}). It said last:"
-        { in_namespace logs "$1" --previous --tail=5 2>/dev/null || in_namespace logs "$1" --tail=5 2>/dev/null; } | sed 's/^/      /' ;;
+    OOMKilled) echo "its program took more memory than its limit" ;;
+    CrashLoopBackOff | Error) echo "its program ends again and again. It said last:"; last_words "$1" ;;
     CreateContainerConfigError) echo "it lacks what it is configured with: $3" ;;
     PodInitializing | ContainerCreating) echo "it is being made. $(last_warning "$1" || true)" ;;
     NotReady) echo "it runs, and is not ready yet. $(last_warning "$1" "probe failed" || true)" ;;
@@ -58,6 +63,10 @@ trouble() { # SELECTOR [ALL]: the troubles of its pods, in words; with ALL=0 onl
         if [ "${2:-1}" = 0 ] && [[ $reason =~ ^(Unschedulable|PodInitializing|ContainerCreating|NotReady)$ ]]; then continue; fi
         printf '%s: %s\n' "$pod" "$(in_words "$pod" "$reason" "$message")"
     done
+}
+
+first_trouble() { # as `trouble`, of one pod
+    trouble "$@" | awk 'NR > 1 && /^[^ ]/ { exit } { print }'
 }
 
 # READY WANTED UPDATED, of a Deployment or StatefulSet whose controller has seen its newest version; nothing otherwise.

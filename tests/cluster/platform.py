@@ -39,14 +39,14 @@ class Platform:
     def get(self, *arguments: str) -> Any:
         return json.loads(self.kubectl("get", *arguments, "-o", "json"))
 
-    def script(self, name: str, *arguments: str, timeout: float = 600) -> str:
+    def script(self, name: str, *arguments: str, timeout: float = 900) -> str:
         """One of the scripts of the checkout's root, and what it says."""
         return self._run(str(CHECKOUT / name), self.namespace, *arguments, timeout=timeout)
 
     def deploy(self) -> str:
         profiles = str(self.overlay / "model_profiles.yaml")
         options = ("--overlay", str(self.overlay), "--profiles", profiles, "--registry", "localhost")
-        return self.script("deploy_all_k3s.sh", *options, "--timeout", "300")
+        return self.script("deploy_all_k3s.sh", *options, "--timeout", "600")
 
     def address(self, service: str) -> str:
         """Of a Service, as this machine reaches it; it changes when the platform is deployed anew."""
@@ -144,8 +144,8 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     overlay = _overlay(tmp_path_factory.mktemp("overlay"), images)
     platform = Platform(namespace, overlay, images, {"KUBECONFIG": str(kubeconfig)})
     platform.script("clear_all_k3s.sh", "--yes", "--data")
-    print(platform.deploy())
     try:
+        print(platform.deploy())
         eventually(lambda: httpx2.get(f"{platform.url}/readyz", timeout=30).status_code == 200)
         platform.store_dataset()
         yield platform
