@@ -14,7 +14,7 @@ import structlog
 
 from app.controllers.job_status import ended, never_launched, seen, vanished
 from app.controllers.loop import for_each
-from app.core.conditions import JobPhase, TerminationReason, is_true
+from app.core.conditions import JobPhase, TerminationReason, find
 from app.core.errors import Refusal, TrackingUnavailable
 from app.core.names import job_name
 from app.core.tasks import Desired, Job, JobStatus
@@ -126,7 +126,10 @@ class JobController:
 
     async def _launch(self, job: Job, now: datetime) -> JobStatus:
         """The runtime knows nothing of it: it was never launched, or what was launched is gone."""
-        if job.desired is Desired.STOP or is_true(job.status.conditions, "Scheduled"):
+        was_seen = find(job.status.conditions, "Scheduled") is not None
+        if job.desired is Desired.STOP or was_seen:
+            if was_seen and await self._runtime.exists(job.spec.name):
+                return job.status  # another gateway's, which this one has not heard of yet
             return vanished(job.status, job.desired, now)
         try:
             await self._runtime.apply(job.spec)

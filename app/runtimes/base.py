@@ -165,6 +165,9 @@ class Runtime(Protocol):
     async def observe_servers(self, names: Collection[str]) -> Mapping[str, ServerObservation]:
         """What is known of these servers; a name that was never applied, or is wholly gone, is absent."""
 
+    async def exists(self, name: str) -> bool:
+        """Whether anything is there of this job, asked at the source: what is observed may be a little old."""
+
     async def note_run(self, name: str, run_id: str) -> None:
         """Keep the id of this job's MLflow run beside it, for people who look there. Unknown names are no error."""
 

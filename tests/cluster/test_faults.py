@@ -16,24 +16,18 @@ import httpx2
 import pytest
 
 from tests.cluster import three_calls
-from tests.cluster.images import CLUSTER
+from tests.cluster.faults import COMMAND, UNPROVED
 from tests.cluster.platform import Platform
 from tests.support.gateway_process import eventually
 
-pytestmark = [
-    pytest.mark.xdist_group("platform-kubernetes"),
-    pytest.mark.timeout(900),
-    pytest.mark.skipif(
-        not CLUSTER.exists(), reason="Nothing here can kill parts of the cluster, so it stays unproved."
-    ),
-]
+pytestmark = [pytest.mark.xdist_group("runtime-kubernetes"), pytest.mark.timeout(900)]
 RIGHT_AGAIN = 15.0  # seconds after an outage, until the status is right
 RATE = 50  # predictions a second
 
 
 def harm(*command: str) -> None:
     """Do this to the test cluster: `kill kube-apiserver`, say."""
-    subprocess.run([CLUSTER, *command], check=True, capture_output=True, timeout=120)
+    subprocess.run([COMMAND, *command], check=True, capture_output=True, timeout=120)
 
 
 class Load:
@@ -131,6 +125,7 @@ def reason(client: httpx2.Client, task_id: str) -> str:
     return str(client.get(f"/api/v1/train/jobs/{task_id}/status").json()["reason"])
 
 
+@pytest.mark.skipif(not COMMAND, reason=UNPROVED)
 @pytest.mark.parametrize(
     ("harmed", "healed", "seconds"),
     [

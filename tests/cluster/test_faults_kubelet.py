@@ -1,13 +1,8 @@
-"""A node goes silent: its job ends as NodeLost, and what still ran there is stopped when the node is back.
-
-It stops the kubelet of a cluster that others may use, so it runs only when MODELYARD_TEST_KUBELET names the command
-that kills and starts components (`CLUSTER kill kubelet`, `CLUSTER start kubelet`).
-"""
+"""A node goes silent: its job ends as NodeLost, and what still ran there is stopped when the node is back."""
 
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -18,13 +13,13 @@ from app.runtimes.base import JobObservation, ProcessState
 from app.runtimes.kubernetes.client import Client
 from app.runtimes.kubernetes.runtime import KubernetesRuntime
 from app.runtimes.kubernetes.settings import KubernetesSettings
+from tests.cluster.faults import COMMAND, UNPROVED
 from tests.contracts.runtime_actor import WAIT, Act
 from tests.contracts.runtime_bodies import job, running_and_heard, until
 
-COMMAND = os.environ.get("MODELYARD_TEST_KUBELET", "")
 pytestmark = [
     pytest.mark.xdist_group("runtime-kubernetes"),
-    pytest.mark.skipif(not COMMAND, reason="Nobody may stop the kubelet, so NodeLost on a real node stays unproved."),
+    pytest.mark.skipif(not COMMAND, reason=UNPROVED),
 ]
 
 

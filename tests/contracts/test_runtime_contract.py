@@ -380,3 +380,14 @@ async def test_a_log_is_found_by_time(runtime: Runtime) -> None:
     assert await runtime.log_offset("train-a", since=before) == 0
     assert await runtime.log_offset("train-a", since=end.finished_at + timedelta(seconds=10)) == size
     assert await runtime.log_offset("train-a", since=before, tail_lines=0) == size
+
+
+async def test_a_job_exists_from_its_launch_to_its_deletion(runtime: Runtime) -> None:
+    assert not await runtime.exists("train-a")
+    await runtime.apply(job(Act(END)))
+    assert await runtime.exists("train-a")
+    await exited(runtime)
+    assert await runtime.exists("train-a")
+    await runtime.delete("train-a")
+    await gone(runtime, "train-a")
+    assert not await runtime.exists("train-a")

@@ -178,6 +178,9 @@ class FakeRuntime:
         self._settle()
         return {name: self._server(task) for name, task in self._of_kind(ServerSpec, names)}
 
+    async def exists(self, name: str) -> bool:
+        return name in await self.observe_jobs([name])
+
     async def note_run(self, name: str, run_id: str) -> None:
         await self.check()
         if name in self._tasks:

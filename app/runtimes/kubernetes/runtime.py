@@ -21,7 +21,7 @@ from app.runtimes.kubernetes.engines import Engines
 from app.runtimes.kubernetes.images import is_allowed
 from app.runtimes.kubernetes.launching import Launcher
 from app.runtimes.kubernetes.logs import Logs
-from app.runtimes.kubernetes.manifests import RUN_ID
+from app.runtimes.kubernetes.manifests import INSTANCE, RUN_ID
 from app.runtimes.kubernetes.manifests.pods import IMAGE_FROM_REQUEST
 from app.runtimes.kubernetes.reach import reach
 from app.runtimes.kubernetes.records import Stop
@@ -162,6 +162,16 @@ class KubernetesRuntime:
     async def observe_servers(self, names: Collection[str]) -> Mapping[str, ServerObservation]:
         found = {name: self._cluster.server(name) for name in names}
         return {name: seen for name, seen in found.items() if seen is not None}
+
+    async def exists(self, name: str) -> bool:
+        try:
+            self._cluster.jobs.put(await self._api.get(self._api.path("batch/v1", "jobs", name)))
+        except Absent:
+            pods = await self._api.get(
+                self._api.path("", "pods"), {"labelSelector": f"{INSTANCE}={name}", "limit": "1"}
+            )
+            return bool(pods["items"])
+        return True
 
     async def note_run(self, name: str, run_id: str) -> None:
         path = self._api.path("batch/v1", "jobs", name)

@@ -174,6 +174,9 @@ class LocalRuntime:
         async with self._wish():
             await asyncio.to_thread(self._wishes.apply, spec)
 
+    async def exists(self, name: str) -> bool:
+        return name in await self.observe_jobs([name])
+
     async def note_run(self, name: str, run_id: str) -> None:
         async with _disk():
             await asyncio.to_thread(self._wishes.note_run, name, run_id)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from app.core.conditions import JobPhase
 from app.core.errors import RuntimeUnavailable
 from app.core.specs import JobSpec, ServerSpec
 from app.core.tasks import Job
+from app.runtimes.base import JobObservation
 from app.store.database import Database
 from app.store.jobs import JobStore, Mark
 from app.tracking.mlflow import Mlflow
@@ -43,6 +44,18 @@ class PickyRuntime(FakeRuntime):
         if int(spec.name.rsplit("-", 1)[1]) < 120:
             raise RuntimeUnavailable("not that one")
         await super().apply(spec)
+
+
+class ForgetfulRuntime(FakeRuntime):
+    """Sees nothing of what is there, while it is forgetful."""
+
+    is_forgetful = False
+
+    async def observe_jobs(self, names: Collection[str]) -> Mapping[str, JobObservation]:
+        return {} if self.is_forgetful else await super().observe_jobs(names)
+
+    async def exists(self, name: str) -> bool:
+        return name in await super().observe_jobs([name])
 
 
 @pytest.fixture
@@ -118,3 +131,33 @@ async def test_one_failure_keeps_no_other_from_its_turn_and_is_raised_at_the_end
     with pytest.raises(ValueError, match="two"):
         await for_each(range(9), act, at_once=4)
     assert sorted(done) == [0, 1, 3, 4, 5, 6, 7, 8]
+
+
+async def test_a_job_that_is_deleted_while_it_waits_is_not_made_again(store: CountingStore) -> None:
+    runtime = FakeRuntime(gpus=0)
+    control = controller(store, runtime)
+    await store.add(job())
+    await control.round()
+    await control.round()
+    await runtime.delete((await store.get("a")).spec.name)
+    await control.round()
+    assert [one.reason for one in (await store.get("a")).status.conditions if one.type == "Failed"] == ["Lost"]
+    assert not await runtime.observe_jobs([(await store.get("a")).spec.name])
+
+
+async def test_a_job_that_is_out_of_sight_for_a_moment_is_neither_lost_nor_made_again(store: CountingStore) -> None:
+    runtime = ForgetfulRuntime(gpus=3)
+    control = controller(store, runtime)
+    await store.add(job())
+    await control.round()
+    await control.round()
+    before = (await store.get("a")).status
+    assert before.phase is JobPhase.RUNNING
+    runtime.is_forgetful = True
+    for _ in range(3):
+        await control.round()
+    assert (await store.get("a")).status == before
+    runtime.is_forgetful = False
+    runtime.ends((await store.get("a")).spec.name, 0)
+    await control.round()
+    assert (await store.get("a")).status.phase is JobPhase.SUCCEEDED
