@@ -126,9 +126,9 @@ class KubernetesRuntime:
     def admit(self, spec: JobSpec | ServerSpec) -> None:
         """Images bring the packages, so refused are images that nobody allowed, and what no node could ever hold."""
         if spec.labels.get(IMAGE_FROM_REQUEST) == "true" and not is_allowed(
-            spec.program.image, self._settings.trainer_images
+            spec.program.image, self._settings.image_places
         ):
-            raise ImageNotAllowed(spec.program.image, self._settings.trainer_images)
+            raise ImageNotAllowed(spec.program.image, self._settings.image_places)
         if isinstance(spec, JobSpec):
             self._queued(spec)
         total = self._cluster.gpu_total

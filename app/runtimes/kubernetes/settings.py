@@ -51,3 +51,8 @@ class KubernetesSettings:
                 f"MLOPS_KUBERNETES__TRAINER_IMAGES: {', '.join(map(repr, wrong))}: write a registry or a repository "
                 "without a tag, such as registry.example/team; several with commas between them."
             )
+
+    @property
+    def image_places(self) -> tuple[str, ...]:
+        """Whose images a request may name: those that were allowed, and the platform's own registry."""
+        return (*self.trainer_images, *([self.registry] if self.registry else []))

@@ -67,3 +67,10 @@ def test_with_no_place_allowed_only_the_images_of_profiles_are_used() -> None:
 def test_a_place_that_is_none_stops_the_start(place: str) -> None:
     with pytest.raises(ConfigurationError, match="MLOPS_KUBERNETES__TRAINER_IMAGES"):
         replace(KubernetesSettings(), trainer_images=(place,))
+
+
+def test_the_platforms_own_registry_is_allowed() -> None:
+    settings = KubernetesSettings(registry="reg.io/team", trainer_images=())
+    assert settings.image_places == ("reg.io/team",)
+    with pytest.raises(ImageNotAllowed, match=r"reg\.io/team"):
+        KubernetesRuntime(settings).admit(job("localhost:5002/a"))
