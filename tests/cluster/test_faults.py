@@ -154,16 +154,25 @@ def test_without_a_control_plane_predictions_go_on_and_submits_are_kept(
             time.sleep(max(0.0, seconds - (time.monotonic() - began)))
         finally:
             harm(*healed)
+        eventually(lambda: serves_again(platform), 60)
         again = time.monotonic()
-        eventually(lambda: reason(client, name) == "Unschedulable", 120, lambda: reason(client, name))
+        eventually(lambda: job_objects(platform, name), 120, lambda: reason(client, name))
         late = time.monotonic() - again
+        eventually(lambda: reason(client, name) == "Unschedulable", 120, lambda: reason(client, name))
         time.sleep(2)
-    print(f"{name}: {dict(load.outcomes)}, submits {submitted}, status right {late:.1f} s after")
+    print(f"{name}: predictions {dict(load.outcomes)}, submits {submitted}, launched {late:.1f} s after its end")
     assert set(load.outcomes) == {"200"}
     assert submitted == [202, 200]
     assert job_objects(platform, name) == {name: 1}
     assert late < RIGHT_AGAIN
     forget(client, [name])
+
+
+def serves_again(platform: Platform) -> bool:
+    try:
+        return platform.kubectl("get", "--raw", "/readyz") == "ok"
+    except AssertionError:
+        return False
 
 
 def post(url: str, body: dict[str, Any]) -> int:

@@ -14,7 +14,7 @@ from app.core.errors import RuntimeUnavailable
 from app.runtimes.kubernetes.client import Client, Expired
 from app.runtimes.kubernetes.manifests import Manifest
 
-_FIRST_BACKOFF, _LAST_BACKOFF, _BRIEF = 0.2, 15.0, 5.0
+_FIRST_BACKOFF, _LAST_BACKOFF, _BRIEF = 0.2, 5.0, 5.0  # seconds
 log = structlog.get_logger(__name__)
 
 
