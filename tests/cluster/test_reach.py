@@ -33,7 +33,7 @@ async def runtime(way: Way, settings: KubernetesSettings) -> AsyncIterator[Kuber
 
 @pytest.mark.parametrize("way", WAYS)
 async def test_a_prediction_reaches_a_pod(runtime: KubernetesRuntime, way: Way) -> None:
-    await runtime.apply(server(Act(SERVE), replicas=2))
+    await runtime.apply(server(Act(SERVE, says=("here",)), replicas=2))
 
     def reachable(seen: ServerObservation) -> bool:
         return ready(2)(seen) and all(replica.address for replica in seen.replicas)
@@ -42,7 +42,7 @@ async def test_a_prediction_reaches_a_pod(runtime: KubernetesRuntime, way: Way) 
     addresses = [replica.address for replica in seen.replicas if replica.address]
     async with gateway(*addresses) as it:
         replies = [await it.post(b'{"body": 1}') for _ in range(4)]
-    assert [(reply.status, reply.body) for reply in replies] == [(200, b'{"body": 1}')] * 4
+    assert [(reply.status, reply.body) for reply in replies] == [(200, b'{"says": ["here"]}')] * 4
     assert len(set(addresses)) == (1 if way == "service" else 2)
 
 
