@@ -38,7 +38,6 @@ class LoopClock:
                 "pause_ms": self._pause * 1000,
                 "work_ms": self._work * 1000,
                 "start_s": self._start,
-                "gc_ms": self._gc * 1000,
             }
             self._pause = self._work = 0.0
             await send({"type": "http.response.start", "status": 200, "headers": []})
