@@ -21,7 +21,8 @@ export PATH="$venv/bin:$PATH" PYTHONDONTWRITEBYTECODE=1 HF_HUB_OFFLINE=1 MLFLOW_
 
 # One node on a busy machine: what fails here is tried once more by itself, and both runs are shown.
 on_the_cluster() {
-    local tests=(python -m pytest -p cacheprovider tests/cluster tests/contracts -k "kubernetes or cluster" --durations 15)
+    local remembering=(-o addopts="--strict-markers --import-mode=importlib") # with pytest's cache, which we else leave out
+    local tests=(python -m pytest "${remembering[@]}" tests/cluster tests/contracts -k "kubernetes or cluster" --durations 15)
     "${tests[@]}" "$@" && return
     [ $? = 1 ] || return
     echo "== once more: what failed on the cluster"
