@@ -20,9 +20,8 @@ def status_of(deployment: Deployment, found: ServerObservation | None, now: date
     before = _counted(deployment, now)
     if found is None:
         return _with(before, DeploymentPhase.DEPLOYING, Status.FALSE, "Launching", "It is being launched.", now)
-    ready = sum(replica.state is ProcessState.RUNNING for replica in found.replicas)
     wanted = deployment.spec.replicas
-    ready = min(ready, wanted)  # during a rollout there may be one more
+    ready = min(wanted, sum(replica.state is ProcessState.RUNNING for replica in found.replicas))  # a rollout has more
     before = replace(
         before, ready=ready, restarts=sum(replica.restarts for replica in found.replicas), notes=found.notes
     )

@@ -51,11 +51,7 @@ def vanished(status: JobStatus, desired: Desired, now: datetime) -> JobStatus:
     if desired is Desired.STOP:
         type_, reason, message = "Cancelled", "Cancelled", "It was cancelled before it started."
     else:
-        type_, reason, message = (
-            "Failed",
-            TerminationReason.LOST.value,
-            ("The runtime knows nothing of it any more: somebody deleted it there. It is not started again."),
-        )
+        type_, reason, message = "Failed", TerminationReason.LOST.value, _DELETED
     termination = Termination(reason, None, None, message, now)
     return replace(
         _with(status, Condition(type_, Status.TRUE, reason, message, now)), termination=termination, ended_at=now

@@ -18,6 +18,7 @@ import yaml
 
 from tests.cluster.images import CHECKOUT, built_images
 from tests.cluster.namespaces import NAMESPACE, cluster_settings
+from tests.support import kubectl
 from tests.support.gateway_process import eventually
 
 DATASET = "house-prices.csv"
@@ -137,6 +138,8 @@ def _present(kubeconfig: Path) -> set[str]:
 @pytest.fixture(scope="session")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     """Deployed and ready, with the example's dataset in S3; at the end it is cleared, and its namespace is gone."""
+    if not kubectl.renders():
+        pytest.skip(kubectl.UNPROVED)
     kubeconfig = cluster_settings().kubeconfig
     assert kubeconfig is not None
     images = built_images(_present(kubeconfig))

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator
 from functools import cache
@@ -18,7 +17,8 @@ import pytest
 import yaml
 
 from app.core.profiles import Profiles
-from app.core.settings import KubernetesRuntimeSettings, unknown_variables
+from app.core.settings import unknown_variables
+from tests.support import kubectl
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 KUBERNETES = CHECKOUT / "kubernetes"
@@ -31,10 +31,7 @@ OWNS_HOST_FOLDER = "own-the-volume"  # on the test cluster only, whose volumes a
 
 Manifest = dict[str, Any]
 
-pytestmark = pytest.mark.skipif(
-    shutil.which("kubectl") is None,
-    reason="no kubectl here, so it stays unproved that the manifests render and are valid",
-)
+pytestmark = pytest.mark.skipif(not kubectl.renders(), reason=kubectl.UNPROVED)
 
 
 @cache
@@ -128,8 +125,6 @@ def test_the_gateway_knows_all_its_settings(case: tuple[str, ...]) -> None:
     container = named(case, "Deployment", "fastapi-mlops-api")["spec"]["template"]["spec"]["containers"][0]
     settings = container["envFrom"][0]["configMapRef"]["name"]
     given = [*named(case, "ConfigMap", settings)["data"], *(variable["name"] for variable in container["env"])]
-    if "service-reach" in case and "reach" not in KubernetesRuntimeSettings.model_fields:
-        pytest.skip("the gateway reaches pods by their IP only")
     assert unknown_variables(dict.fromkeys(given, "")) == []
 
 
