@@ -58,7 +58,7 @@ class FakeGateway:
         self.predictions: list[Any] = []
         self.faults: deque[Fault] = deque()
         self.cuts: deque[int] = deque()
-        self.streamed: list[int] = []  # how many bytes of body each log stream had that was not cut
+        self.streamed: list[int] = []  # how many bytes of body each log stream has had
         self.chunked = True
         self.forgets = False  # whether a log stream begins anew whatever was seen of it
         self.speaks_events = True

@@ -165,6 +165,8 @@ class _Stream:
     def __init__(self, conversation: Conversation, cut: int | None) -> None:
         self._conversation, self._cut, self._sent = conversation, cut, 0
         self._chunked = conversation.gateway.chunked
+        self._streamed, self._place = conversation.gateway.streamed, len(conversation.gateway.streamed)
+        self._streamed.append(0)
         self.is_cut = False
         conversation.close_connection = True
         conversation.send_response(200)
@@ -178,16 +180,14 @@ class _Stream:
         if self._cut is not None and self._sent + len(payload) >= self._cut:
             payload, self.is_cut = payload[: self._cut - self._sent], True
         self._sent += len(payload)
+        self._streamed[self._place] = self._sent  # before the bytes go: whoever has them may ask
         if payload:
             frame = f"{len(payload):x}\r\n".encode() + payload + b"\r\n" if self._chunked else payload
             self._conversation.wfile.write(frame)
             self._conversation.wfile.flush()
 
     def finish(self) -> None:
-        if self.is_cut:
-            return
-        self._conversation.gateway.streamed.append(self._sent)
-        if self._chunked:
+        if self._chunked and not self.is_cut:
             self._conversation.wfile.write(b"0\r\n\r\n")
 
 
