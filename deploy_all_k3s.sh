@@ -32,7 +32,7 @@ while [ $# -gt 0 ]; do
         [ $# -ge 2 ] || die "$1 needs a value."
         declare "${1#--}=$2"; shift 2 ;;
     -*) die "There is no option $1; see --help." ;;
-    *) namespace=$1; shift ;;
+    *) set_namespace "$1"; shift ;;
     esac
 done
 [ -d "$overlay" ] || overlay=$home/kubernetes/overlays/$overlay
