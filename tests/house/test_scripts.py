@@ -85,3 +85,45 @@ def test_a_slip_of_the_keyboard_touches_no_cluster(script: str, cluster: Cluster
     wrong = cluster.run(script, "MLOps")
     assert wrong.returncode == 1 and "lower-case letters, digits and hyphens" in wrong.stderr
     assert cluster.asked() == ""
+
+
+NOT_FOUND = 'echo "Error from server (NotFound): no such thing" >&2; exit 1'
+TAKEN = 'echo "Error from server (AlreadyExists): it exists already" >&2; exit 1'
+
+
+@pytest.fixture
+def bare(cluster: Cluster) -> Cluster:
+    """Nothing is there yet; what is made is read and forgotten; the first apply fails, so that a deploy ends there."""
+    cluster.answers('"kustomize "*', 'printf "  name: modelyard-postgres\\n  name: modelyard-s3\\n"')
+    cluster.answers('*"apply "*', "exit 1")
+    return cluster
+
+
+def test_a_namespace_is_made_with_the_label_by_which_it_is_cleared(bare: Cluster, tmp_path: Path) -> None:
+    """In one request: a deploy that is killed between two would leave a namespace that nobody clears."""
+    bare.answers('"get namespace"*', NOT_FOUND)
+    bare.answers('*"create -f -"', f"cat >>{tmp_path}/made")
+    bare.run("deploy_all_k3s.sh", "mlops")
+    made = (tmp_path / "made").read_text().splitlines()[0]
+    assert "kind: Namespace" in made and "name: mlops" in made and "app.kubernetes.io/part-of: modelyard" in made
+
+
+def test_of_two_deploys_at_once_the_second_takes_the_first_ones_secrets(bare: Cluster) -> None:
+    bare.answers('*"get namespace"*', NOT_FOUND)
+    bare.answers('*"go-template="*', "echo")
+    bare.answers('*"get secret "*', NOT_FOUND)
+    bare.answers('*"create -f -"', TAKEN)
+    bare.run("deploy_all_k3s.sh", "mlops")
+    assert "apply -f" in bare.asked()
+
+
+def test_who_may_not_read_secrets_is_told_and_makes_none(bare: Cluster) -> None:
+    bare.answers('*"get secret "*', FORBIDDEN)
+    done = bare.run("deploy_all_k3s.sh", "mlops")
+    assert done.returncode == 1 and "Whether the Secret modelyard-stores is there" in done.stderr
+    assert "create" not in bare.asked() and "apply" not in bare.asked()
+
+
+def test_a_timeout_is_a_number(cluster: Cluster) -> None:
+    done = cluster.run("deploy_all_k3s.sh", "mlops", "--timeout", "10m")
+    assert done.returncode == 1 and "--timeout takes whole seconds, not '10m'." in done.stderr
