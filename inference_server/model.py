@@ -131,7 +131,7 @@ class ServedModel:
 
     def _load(self, directory: Path, card: ModelCard) -> Family:
         try:
-            return load_family(directory, card, "cuda" if self._letter.use_gpu else "cpu")
+            return load_family(directory, card, "cuda" if self._letter.use_gpu else "cpu", self._letter.cpu_threads)
         except ModuleNotFoundError as error:
             raise ModelUnreadable(f"The model needs the package {error.name}, which is not installed here.") from error
 
