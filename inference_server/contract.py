@@ -18,7 +18,8 @@ class ServerInput(Letter):
     """What one model server is to serve, and where.
 
     The model is named by `run_id` (and `logged_model_id`, where the gateway resolved it). `listen` is host:port; with
-    port 0 any free port is taken and host:port is written to `address_file`. `model_cache` is a folder for downloads.
+    port 0 any free port is taken and host:port is written to `address_file`. `model_cache` is a folder for downloads,
+    which other servers may share; it holds at most `model_cache_bytes` (0: as many as fit).
     Into `termination_log` goes one line of JSON, `{"reason", "message"}`, if the server cannot go on; it waits for
     MLflow for `tracking_patience_seconds`. With `cpu_threads` 0 the numeric libraries decide.
     """
@@ -37,4 +38,5 @@ class ServerInput(Letter):
     address_file: str | None = None
     use_gpu: bool = False
     cpu_threads: int = 0
+    model_cache_bytes: int = 0
     tracking_patience_seconds: int = 300
