@@ -1,0 +1,104 @@
+"""Models as our own server gets them: packaged by the trainer, and named by an MLflow that answers for them."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from samples import Sample
+
+FAMILY = "tabular_classification"
+EXAMPLE_ROWS = 3
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A family of the trainer's whose training is done."""
+
+    sample: Sample
+
+    def measure(self) -> Mapping[str, float]:
+        return {}
+
+    def save(self, folder: Path) -> Any:
+        from inference_server.card import ModelCard
+        from inference_server.families.tabular import MODEL_FILE
+        from trainer.families import perceptron
+
+        perceptron.dump(self.sample.estimator, folder / MODEL_FILE)
+        features = [{"name": name, "kind": "number"} for name in self.sample.columns]
+        example = {"features": self.sample.rows[:EXAMPLE_ROWS]}
+        return ModelCard(FAMILY, example, "class", self.sample.classes, {"features": features})
+
+    def signature(self) -> Any:
+        from mlflow.models import ModelSignature
+        from mlflow.types import ColSpec, Schema
+
+        inputs = [ColSpec("double", name) for name in self.sample.columns]
+        return ModelSignature(Schema(inputs), Schema([ColSpec("long")]))
+
+
+def package(sample: Sample, home: Path) -> Path:
+    """The folder that the trainer would upload. Raises `TrainingFailed` if our server could not serve it."""
+    from trainer.package import Package
+
+    return Package.build(Fitted(sample), 1, home).folder  # type: ignore[arg-type]
+
+
+@contextmanager
+def tracking(folders: Mapping[str, Path]) -> Iterator[str]:
+    """The address of an MLflow with a run of each name, which logged the model in that folder of this machine."""
+    from inference_server.digest import directory_digest
+
+    digests = {name: directory_digest(folder) for name, folder in folders.items()}
+    handler = type("Handler", (_Handler,), {"folders": folders, "digests": digests})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """A model's id is the name of its run."""
+
+    folders: Mapping[str, Path]
+    digests: Mapping[str, str]
+
+    def do_GET(self) -> None:
+        url = urlsplit(self.path)
+        if url.path.endswith("/runs/get"):
+            name = parse_qs(url.query).get("run_id", [""])[0]
+            run = {"info": {"run_id": name, "status": "FINISHED"}, "data": {}}
+            answer = {"run": run | {"outputs": {"model_outputs": [{"model_id": name}]}}}
+        else:
+            name = url.path.rsplit("/", 1)[1]
+            tags = [{"key": "modelyard.model_digest", "value": self.digests.get(name, "")}]
+            answer = {"model": {"info": {"model_id": name, "artifact_uri": str(self.folders.get(name)), "tags": tags}}}
+        self._send(200, answer) if name in self.folders else self._send(404, {"error_code": "RESOURCE_DOES_NOT_EXIST"})
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers.get("content-length", 0)))
+        self._send(200, {})
+
+    def _send(self, status: int, content: object) -> None:
+        body = json.dumps(content).encode()
+        self.send_response(status)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nobody reads it."""
