@@ -14,11 +14,11 @@ from inference_server.card import ModelCard
 from inference_server.families import classifier
 from inference_server.families.base import ModelUnreadable
 from inference_server.families.classifier import Probabilities
-from inference_server.families.texts import texts_of
-from inference_server.families.tokens import padded, read_tokenizer
+from inference_server.families.logits import probabilities
+from inference_server.families.padding import padded
+from inference_server.families.texts import MAX_TEXTS, texts_of
+from inference_server.families.tokens import read_tokenizer
 from inference_server.families.transformer import ENCODERS, load_transformer, padding, positions, read_config
-
-MAX_TEXTS = 1024
 
 _TOKENS_AT_ONCE = 8192  # keeps the activations of a model of usual size (hidden 768) near 1 GB at most
 
@@ -58,7 +58,7 @@ class TextClassification:
         outputs: list[Probabilities] = []
         with torch.inference_mode():
             for start in range(0, len(rows), self._rows_at_once):
-                outputs += classifier.probabilities(self._logits(rows[start : start + self._rows_at_once]))
+                outputs += probabilities(self._logits(rows[start : start + self._rows_at_once]))
         return outputs
 
     def render(self, outputs: Sequence[Probabilities]) -> Mapping[str, Any]:
