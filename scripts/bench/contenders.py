@@ -34,7 +34,7 @@ class Place:
 
     sample: Sample
     models: Path  # holds model.joblib or model.pt, and the folder mlflow
-    tracking: str | None  # the MLflow that our own server asks; None if it cannot serve this model
+    tracking: str  # the MLflow that our own server asks
     folder: Path
     port: int
 
@@ -51,15 +51,13 @@ class Contender:
     predictions: Callable[[Any], list[Any]] = lambda answer: answer["predictions"]
 
 
-class NotServable(Exception):  # noqa: N818
-    """This contender cannot serve this model; the text says why."""
+class Unknown(Exception):  # noqa: N818
+    """There is no such contender; the text says which there are."""
 
 
 def ours(place: Place) -> Contender:
     from inference_server.contract import ServerInput
 
-    if place.tracking is None:
-        raise NotServable("our server refuses this model")
     letter = ServerInput(
         task_id="bench",
         model_id=place.sample.name,
@@ -187,5 +185,5 @@ def chosen(names: str) -> Iterator[str]:
     for name in wanted:
         found = [known for known in CONTENDERS if name in (known, known.split("+")[0])]
         if not found:
-            raise NotServable(f"There is no contender {name}; known are {', '.join(CONTENDERS)}.")
+            raise Unknown(f"There is no contender {name}; known are {', '.join(CONTENDERS)}.")
         yield from found

@@ -27,7 +27,7 @@ import answers
 import machine
 import packages
 from answers import Question
-from contenders import CONTENDERS, Contender, NotServable, Place, chosen
+from contenders import CONTENDERS, Contender, Place, Unknown, chosen
 from load import Round, post, post_in_quiet
 from samples import SAMPLES, Sample
 from servers import free_port, running
@@ -74,27 +74,18 @@ class Result:
 
 
 @contextmanager
-def prepared(sample: Sample, home: Path, names: list[str]) -> Iterator[tuple[Path, str | None]]:
-    """The folder with the model as peers load it, and the MLflow of our own server, None if it refuses the model."""
+def prepared(sample: Sample, home: Path, names: list[str]) -> Iterator[tuple[Path, str]]:
+    """The folder with the model as peers load it, and the MLflow that our own server asks."""
     home.mkdir()
     sample.save(home)
     if "mlflow" in names:
         sample.save_for_mlflow(home / "mlflow")
     with ExitStack() as stack:
-        tracking = None
-        if "ours" in names and (folder := _packaged(sample, home)):
+        tracking = ""
+        if "ours" in names:
+            folder = packages.package(sample, home / "package")
             tracking = stack.enter_context(packages.tracking({sample.name: folder}))
         yield home, tracking
-
-
-def _packaged(sample: Sample, home: Path) -> Path | None:
-    from trainer.families.base import TrainingFailed
-
-    try:
-        return packages.package(sample, home / "package")
-    except TrainingFailed as refusal:
-        print(f"ours cannot serve {sample.name}: {refusal}", file=sys.stderr, flush=True)
-        return None
 
 
 def one_round(result: Result, place: Place, contender: Contender, options: argparse.Namespace) -> None:
@@ -164,7 +155,7 @@ def _try(result: Result, place: Place, options: argparse.Namespace) -> None:
     """One round, or what hindered it: the others go on."""
     try:
         one_round(result, place, CONTENDERS[result.contender](place), options)
-    except (NotServable, RuntimeError, OSError) as failure:
+    except (RuntimeError, OSError) as failure:
         result.failure = str(failure)
         print(f"{result.contender} failed with {result.model}: {failure}", file=sys.stderr, flush=True)
 
@@ -239,7 +230,7 @@ def main() -> None:
         parser.error("two cores are needed: one for the server, one for the load")
     try:
         names = list(dict.fromkeys(chosen(options.only)))
-    except NotServable as unknown_name:
+    except Unknown as unknown_name:
         parser.error(str(unknown_name))
     report(compare(options, names), vars(options))
 
