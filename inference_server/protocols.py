@@ -27,7 +27,8 @@ def read_body(body: bytes | bytearray) -> object:
         raise BodyUnreadable(f"The body is not JSON: {error}.{hint}", "") from error
     if not isinstance(content, dict):
         raise BodyUnreadable(f"The body is {shown(content)}; it must be an object with data.", "")
-    if unknown := next((name for name in content if name not in FIELDS), None):
+    if not content.keys() <= FIELDS:
+        unknown = next(name for name in content if name not in FIELDS)
         raise BodyUnreadable(
             f"The body has an unknown field {short(unknown)}; known are userId and data.", f"/{escaped(unknown)}"
         )
