@@ -92,10 +92,11 @@ class TabularClassification(_Compiled, ClassAnswers):
         ClassAnswers.__init__(self, card)
 
     def predict(self, rows: Sequence[Row]) -> Sequence[Sequence[float]]:
-        return _levelled(self._outputs(rows).reshape(len(rows), len(self._classes))).tolist()
+        outputs = self._outputs(rows).reshape(len(rows), len(self._classes))
+        return _levelled(outputs).tolist()
 
 
-def _levelled(probabilities: Any) -> Any:
+def _levelled(probabilities: Matrix) -> Matrix:
     """Those that differ from a row's largest by less than rounding are set to it, so that the first of equals wins.
 
     A forest's votes that are equal in float64 are not, summed up in the float32 of a graph.
