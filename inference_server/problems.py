@@ -35,6 +35,13 @@ class Problem(Exception):  # noqa: N818
         }
 
 
+class MediaTypeUnknown(Problem):
+    status = 415
+    code = "media-type-unknown"
+    title = "Bodies of this kind are not read here"
+    headers = {"accept": "application/json", "accept-encoding": "identity"}
+
+
 class BodyUnreadable(Problem):
     status = 422
     code = "body-unreadable"
@@ -62,6 +69,12 @@ class NotFound(Problem):
     status = 404
     code = "not-found"
     title = "There is nothing at this path"
+
+
+class ModelUnknown(Problem):
+    status = 404
+    code = "model-unknown"
+    title = "Another model is served here"
 
 
 class MethodNotAllowed(Problem):

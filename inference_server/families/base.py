@@ -8,7 +8,8 @@ carries all that it needs and nothing of its neighbours. `load_family` finds the
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -47,6 +48,29 @@ class Family(Protocol):
 
     def render(self, outputs: Sequence[Any]) -> Mapping[str, Any]:
         """The answer's fields as JSON values: always `predictions`, one an output; for classifiers `probabilities`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """What one row's continuation got in a step: `text`, maybe none of it certain yet, from so many `tokens`.
+
+    `ending` is empty while it goes on; `stop` means that the model or a stop text ended it, `length` that it was full.
+    """
+
+    row: int
+    text: str
+    tokens: int
+    ending: str
+
+
+class Writes(Family, Protocol):
+    """A model that writes text bit by bit, so that it can be answered while it is written."""
+
+    def stream(self, rows: Sequence[Any]) -> Iterator[Sequence[Piece]]:
+        """For each step the pieces of the rows that are not ended. The texts of a row's pieces are its output.
+
+        A row has its prompt's tokens as `ids`. Steps of several streams and predictions may come between each other.
+        """
 
 
 class FamilyClass(Protocol):

@@ -91,7 +91,7 @@ def _image(item: object, max_pixels: int) -> Image.Image:
     """One request may hold `MAX_PIXELS` in all its images together; `max_pixels` is what is left of them."""
     if isinstance(item, str):
         return decode(_file_bytes(item), max_pixels)
-    if isinstance(item, list):
+    if isinstance(item, list | np.ndarray):
         return from_array(item, max_pixels)
     raise ImageUnreadable("must be base64 text or a nested array")
 

@@ -10,6 +10,9 @@ from inference_server.words import escaped, short
 MAX_CHARACTERS = 200_000
 """Of one text: some 100 pages. A model reads far less of it; a tokenizer would read it all."""
 
+OPTIONS = ("maxNewTokens", "temperature", "topP", "seed", "stop")
+"""What may stand beside the texts that are to be continued."""
+
 
 def texts_of(data: object, most: int, options: Collection[str] = ()) -> list[tuple[str, str]]:
     """Pairs (JSON pointer, text) from `{"texts": [...]}` or `{"text": "..."}`, where `options` may stand beside.
