@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from inference_server.batching import RowsMiscounted, counted
 from inference_server.cache import ModelCache
 from inference_server.card import CardUnreadable, ModelCard
 from inference_server.contract import ServerInput
 from inference_server.families.base import Family, InputUnreadable, ModelUnreadable, load_family
-from inference_server.protocols import read_body, write_body
 from inference_server.rest import RestClient
 from inference_server.tracking import DIGEST_TAG, LoggedModel, Tracking
 
@@ -32,12 +32,8 @@ class Phase:
 READY = Phase("Ready", "The model has predicted its input example.")
 
 
-class RowsMiscounted(Exception):  # noqa: N818
-    """The model did not give one output a row."""
-
-
 class ServedModel:
-    """`prepare` runs once, in the worker's thread; `answer` runs there afterwards. The rest may be read at any time."""
+    """`prepare` runs once, in the worker's thread. What needs a prepared model raises `RuntimeError` before."""
 
     def __init__(self, letter: ServerInput) -> None:
         self._letter = letter
@@ -64,16 +60,23 @@ class ServedModel:
         took = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in self._seconds.items())
         log.info("Ready: model %s, run %s (%s).", self._letter.model_id, self._letter.run_id, took)
 
-    def answer(self, body: bytes | bytearray) -> bytes:
-        """The answer to a predict request's body. Raises `BodyUnreadable` and `InputUnreadable`."""
+    @property
+    def family(self) -> Family:
+        """The loaded model. Its `parse` and `render` may be called while `predict` runs in another thread."""
         if self._family is None:
-            raise RuntimeError("answer was called before prepare")
-        rows = self._family.parse(read_body(body))
-        outputs = self._family.predict(rows)
-        answer = self._family.render(outputs)
-        if not len(rows) == len(outputs) == len(answer["predictions"]):
-            raise RowsMiscounted(f"{len(rows)} rows, {len(outputs)} outputs, {len(answer['predictions'])} predictions")
-        return write_body(answer)
+            raise RuntimeError("the model is not prepared")
+        return self._family
+
+    def predict(self, rows: Sequence[Any]) -> Sequence[Any]:
+        """One output a row; whoever asks counts them."""
+        return self.family.predict(rows)
+
+    def rendered(self, outputs: Sequence[Any]) -> Mapping[str, Any]:
+        """The answer's fields. Raises `RowsMiscounted` if there is not one prediction an output."""
+        answer = self.family.render(outputs)
+        if len(answer["predictions"]) != len(outputs):
+            raise RowsMiscounted(f"{len(outputs)} outputs, {len(answer['predictions'])} predictions")
+        return answer
 
     def describe(self) -> Mapping[str, Any]:
         """What is served, as JSON values. Call when ready."""
@@ -134,6 +137,7 @@ class ServedModel:
 
     def _warm_up(self, card: ModelCard) -> None:
         try:
-            self.answer(write_body({"data": card.input_example}))
+            rows = self.family.parse(card.input_example)
+            self.rendered(counted(self.predict, rows))
         except InputUnreadable as error:
             raise ModelUnreadable(f"The model cannot read its own input example: {error.sentence}") from error
