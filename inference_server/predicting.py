@@ -54,12 +54,18 @@ class Predictor:
         while (step := await self._batcher.run(lambda: next(steps, end))) is not end:
             yield step  # type: ignore[misc]
 
-    async def _answer_slowly(self, request: Request, read: Read, write: Callable[[Outputs], Result]) -> Result:
-        rows = await self._reader.start(lambda: self._read(len(request.body), read))
-        return await self._batcher.submit(rows, write, request.deadline)
+    async def read(self, request: Request, read: Callable[[], Result]) -> Result:
+        """What `read` makes of the request's body; in a thread if that takes long."""
+        size = len(request.body)
+        if self._reading.expected(size) > INLINE_SECONDS:
+            return await self._reader.start(lambda: self._read(size, read))
+        return self._read(size, read)
 
-    def _read(self, size: int, read: Read) -> Sequence[Any]:
+    async def _answer_slowly(self, request: Request, read: Read, write: Callable[[Outputs], Result]) -> Result:
+        return await self._batcher.submit(await self.read(request, read), write, request.deadline)
+
+    def _read(self, size: int, read: Callable[[], Result]) -> Result:
         start = perf_counter()
-        rows = read()
+        found = read()
         self._reading.note(size, perf_counter() - start)
-        return rows
+        return found

@@ -11,7 +11,7 @@ import importlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from inference_server.card import ModelCard
 
@@ -63,6 +63,7 @@ class Piece:
     ending: str
 
 
+@runtime_checkable
 class Writes(Family, Protocol):
     """A model that writes text bit by bit, so that it can be answered while it is written."""
 

@@ -1,8 +1,5 @@
-"""Protocols: each module turns requests of one protocol into a model's `data`, and outputs into its answers.
+"""Protocols: how requests of each become a model's `data`, and outputs its answers.
 
-Pure codecs, bytes in and bytes out; `table.py` says which path is whose.
+Of each there is a pure codec, bytes in and bytes out; `table.py` says which path is whose, `streams.py` runs what is
+answered while it is written.
 """
-
-from inference_server.protocols.predict import read_body, write_body
-
-__all__ = ["read_body", "write_body"]

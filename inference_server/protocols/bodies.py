@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import orjson
 
+from inference_server.messages import Answer
 from inference_server.problems import BodyUnreadable
 from inference_server.words import escaped, short, shown
 
@@ -23,25 +24,11 @@ _UNKNOWN_NUMBER = re.compile(rb"NaN|Infinity")
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
-    """One whole answer."""
-
-    status: int
-    body: bytes
-    type: str = "application/json"
-    headers: Mapping[str, str] = field(default_factory=dict)
-
-    @classmethod
-    def json(cls, status: int, content: object) -> Reply:
-        return cls(status, orjson.dumps(content))
-
-
-@dataclass(frozen=True, slots=True)
 class Asked:
     """A prediction that was asked for: the `data` for the family's `parse`, and how its outputs are answered."""
 
     data: object
-    reply: Callable[[Rendered], Reply]
+    reply: Callable[[Rendered], Answer]
 
 
 def json_object(body: bytes | bytearray | memoryview, *, nan_is_null: bool = False) -> dict[str, Any]:

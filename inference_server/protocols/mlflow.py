@@ -8,9 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from email.message import Message
 from typing import Any
 
+import orjson
+
 from inference_server.families.rows import Feature
+from inference_server.messages import Answer
 from inference_server.problems import BodyUnreadable, MediaTypeUnknown, Problem
-from inference_server.protocols.bodies import Asked, Headers, Rendered, Reply, json_object, refuse_unknown
+from inference_server.protocols.bodies import Asked, Headers, Rendered, json_object, refuse_unknown
 from inference_server.protocols.signature import Signature
 from inference_server.protocols.v1 import of_inputs, of_rows
 from inference_server.words import short, shown
@@ -39,12 +42,12 @@ def read(body: bytes | bytearray, headers: Headers, signature: Signature) -> Ask
     return Asked(_READERS[name](value, signature, options), _predictions)
 
 
-def refuse(problem: Problem) -> Reply:
+def refuse(problem: Problem, request_id: str) -> Answer:
     """As MLflow writes its exceptions. What the caller can mend is 400."""
     status = 400 if problem.status == 422 else problem.status
     code = "INVALID_PARAMETER_VALUE" if status == 400 else CODES.get(status, "INTERNAL_ERROR")
-    reply = Reply.json(status, {"error_code": code, "message": problem.detail})
-    return Reply(status, reply.body, headers=problem.headers)
+    content = {"error_code": code, "message": problem.detail}
+    return Answer(status, orjson.dumps(content), headers=problem.headers)
 
 
 def _content_type(headers: Headers) -> str:
@@ -129,5 +132,5 @@ def _boolean(cell: str) -> object:
 _CELLS: Mapping[str, Callable[[str], object]] = {"number": _number, "boolean": _boolean, "category": str}
 
 
-def _predictions(rendered: Rendered) -> Reply:
-    return Reply.json(200, {"predictions": rendered["predictions"]})
+def _predictions(rendered: Rendered) -> Answer:
+    return Answer.json(200, {"predictions": rendered["predictions"]})

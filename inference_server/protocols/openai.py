@@ -8,8 +8,9 @@ from typing import Any
 
 import orjson
 
+from inference_server.messages import Answer
 from inference_server.problems import BodyUnreadable, InputRefused, ModelUnknown, Problem
-from inference_server.protocols.bodies import Reply, json_object
+from inference_server.protocols.bodies import json_object
 from inference_server.words import short, shown
 
 DEFAULT_TOKENS = 16  # of a completion; a chat's answer is as long as the model's family allows by default
@@ -78,12 +79,12 @@ def read_chat(body: bytes | bytearray, models: Collection[str]) -> Generation:
     return _generation(content, [_transcript(content.get("messages"))], {}, chat=True)
 
 
-def models(names: Collection[str], created: int) -> Reply:
-    return Reply.json(200, {"object": "list", "data": [_model(name, created) for name in names]})
+def models(names: Collection[str], created: int) -> Answer:
+    return Answer.json(200, {"object": "list", "data": [_model(name, created) for name in names]})
 
 
-def model(name: str, created: int) -> Reply:
-    return Reply.json(200, _model(name, created))
+def model(name: str, created: int) -> Answer:
+    return Answer.json(200, _model(name, created))
 
 
 def error(problem: Problem) -> dict[str, object]:
@@ -98,10 +99,10 @@ def error(problem: Problem) -> dict[str, object]:
     return {"error": content}
 
 
-def refuse(problem: Problem) -> Reply:
+def refuse(problem: Problem, request_id: str) -> Answer:
     """What the caller can mend is 400."""
     status = 400 if problem.status == 422 else problem.status
-    return Reply(status, orjson.dumps(error(problem)), headers=problem.headers)
+    return Answer(status, orjson.dumps(error(problem)), headers=problem.headers)
 
 
 def _model(name: str, created: int) -> dict[str, object]:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from inference_server.families.base import Piece
+from inference_server.messages import Answer
 from inference_server.problems import Problem
-from inference_server.protocols.bodies import Reply
 from inference_server.protocols.events import Pieces, event
 from inference_server.protocols.openai import Generation, error
 
@@ -24,7 +24,7 @@ class Answering:
     created: int
     prompt_tokens: int
 
-    async def whole(self, pieces: Pieces) -> Reply:
+    async def whole(self, pieces: Pieces) -> Answer:
         """Raises what the pieces raise."""
         count = len(self.asked.prompts) * self.asked.n
         texts, endings, tokens = [""] * count, [""] * count, 0
@@ -37,7 +37,7 @@ class Answering:
         write = self._message if self.asked.chat else self._text
         choices = [write(index, text, ending) for index, (text, ending) in enumerate(zip(texts, endings, strict=True))]
         name = "chat.completion" if self.asked.chat else "text_completion"
-        return Reply.json(200, {**self._head(name), "choices": choices, "usage": self._usage(tokens)})
+        return Answer.json(200, {**self._head(name), "choices": choices, "usage": self._usage(tokens)})
 
     async def chunks(self, pieces: Pieces) -> AsyncIterator[bytes]:
         """Events; in place of an end, an error."""

@@ -18,8 +18,11 @@ FIELDS = ("userId", "data", "stream")
 
 
 def read_body(body: bytes | bytearray | memoryview) -> object:
-    """The `data` of a request. Raises `BodyUnreadable`."""
-    return read(body)[0]
+    """The `data` of a request to a model that answers at once. Raises `BodyUnreadable`."""
+    data, stream = read(body)
+    if stream:
+        raise BodyUnreadable("This model answers at once; streamed is only text that a model writes.", "/stream")
+    return data
 
 
 def read(body: bytes | bytearray | memoryview) -> tuple[object, bool]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import orjson
 
+from inference_server.messages import Answer
 from inference_server.problems import BodyUnreadable, Problem
-from inference_server.protocols.bodies import Asked, Rendered, Reply, json_object, refuse_unknown
+from inference_server.protocols.bodies import Asked, Rendered, json_object, refuse_unknown
 from inference_server.protocols.signature import Signature
 from inference_server.words import shown
 
@@ -47,25 +48,25 @@ def of_inputs(inputs: object, signature: Signature, options: dict[str, object]) 
     return signature.of_columns({name: _flat(column) for name, column in inputs.items()}, options)
 
 
-def describe(model: str, version: str) -> Reply:
+def describe(model: str, version: str) -> Answer:
     """The model's status as TensorFlow Serving gives it, with the name and readiness that KServe gives."""
     status = {"error_code": "OK", "error_message": ""}
     versions = [{"version": version, "state": "AVAILABLE", "status": status}]
-    return Reply.json(200, {"name": model, "ready": True, "model_version_status": versions})
+    return Answer.json(200, {"name": model, "ready": True, "model_version_status": versions})
 
 
-def refuse(problem: Problem) -> Reply:
+def refuse(problem: Problem, request_id: str) -> Answer:
     """What the caller can mend is 400, as in other servers of the protocol."""
     status = 400 if problem.status == 422 else problem.status
-    return Reply(status, orjson.dumps({"error": problem.detail}), headers=problem.headers)
+    return Answer(status, orjson.dumps({"error": problem.detail}), headers=problem.headers)
 
 
-def _predictions(rendered: Rendered) -> Reply:
-    return Reply.json(200, {"predictions": rendered["predictions"]})
+def _predictions(rendered: Rendered) -> Answer:
+    return Answer.json(200, {"predictions": rendered["predictions"]})
 
 
-def _outputs(rendered: Rendered) -> Reply:
-    return Reply.json(200, {"outputs": rendered["predictions"], "predictions": rendered["predictions"]})
+def _outputs(rendered: Rendered) -> Answer:
+    return Answer.json(200, {"outputs": rendered["predictions"], "predictions": rendered["predictions"]})
 
 
 def _flat(column: list[object]) -> list[object]:

@@ -80,7 +80,7 @@ def test_what_asks_for_nothing_is_let_pass() -> None:
 def test_what_cannot_be_done_is_refused_with_its_param(fields: dict[str, Any], param: str, words: str) -> None:
     with pytest.raises(BodyUnreadable, match=words) as refusal:
         completion(**fields)
-    reply = openai.refuse(refusal.value)
+    reply = openai.refuse(refusal.value, "r-1")
     error = json.loads(reply.body)["error"]
     assert (reply.status, error["type"], error["param"]) == (400, "invalid_request_error", param)
 
@@ -107,7 +107,7 @@ def test_another_model_is_404() -> None:
     for model in ("gpt-4", None, 5):
         with pytest.raises(ModelUnknown, match='served here is "writer" or "task-1"') as refusal:
             completion(model=model)
-        reply = openai.refuse(refusal.value)
+        reply = openai.refuse(refusal.value, "r-1")
         assert (reply.status, json.loads(reply.body)["error"]["code"]) == (404, "model_not_found")
 
 

@@ -140,12 +140,12 @@ def test_what_is_no_request_is_400_in_the_words_of_each(content: Any, sentence: 
     with pytest.raises(BodyUnreadable) as refusal:
         by_v1(content, NUMBERS)
     assert sentence in refusal.value.detail
-    reply = v1.refuse(refusal.value)
+    reply = v1.refuse(refusal.value, "r-1")
     assert (reply.status, json.loads(reply.body)) == (400, {"error": refusal.value.detail})
     with pytest.raises(BodyUnreadable) as refusal:
         invoked(content, NUMBERS)
     assert sentence in refusal.value.detail
-    reply = mlflow.refuse(refusal.value)
+    reply = mlflow.refuse(refusal.value, "r-1")
     error = {"error_code": "INVALID_PARAMETER_VALUE", "message": refusal.value.detail}
     assert (reply.status, json.loads(reply.body)) == (400, error)
 
@@ -187,6 +187,6 @@ def test_other_kinds_of_bodies_are_415(type: str) -> None:
 def test_each_status_has_mlflows_code() -> None:
     found = {}
     for problem in (NotReady("x"), BodyTooLarge("x"), ModelFailed("x")):
-        reply = mlflow.refuse(problem)
+        reply = mlflow.refuse(problem, "r-1")
         found[reply.status] = json.loads(reply.body)["error_code"]
     assert found == {503: "TEMPORARILY_UNAVAILABLE", 413: "BAD_REQUEST", 500: "INTERNAL_ERROR"}

@@ -16,7 +16,7 @@ from tritonclient.http import InferenceServerClient, InferInput, InferRequestedO
 from inference_server.families.base import InputUnreadable
 from inference_server.families.rows import RowReader
 from inference_server.problems import BodyUnreadable
-from inference_server.protocols import v2
+from inference_server.protocols import infer, tensors, v2
 from inference_server.protocols.bodies import Asked
 from inference_server.protocols.signature import Signature
 from tests.inference_server.protocols.cards import CLASSIFIED, IMAGES, MIXED, NUMBERS, TEXTS, WRITER
@@ -40,15 +40,15 @@ def asked(signature: Signature, content: Any, rest: bytes = b"", **headers: str)
     body = content if isinstance(content, bytes) else json.dumps(content).encode()
     given = {name.replace("_", "-").encode(): value.encode() for name, value in headers.items()}
     if rest:
-        given[v2.JSON_LENGTH] = str(len(body)).encode()
-    return v2.read(body + rest, given, signature, "houses", "run-1")
+        given[infer.JSON_LENGTH] = str(len(body)).encode()
+    return infer.read(body + rest, given, signature, "houses", "run-1")
 
 
 def by_client(signature: Signature, *inputs: InferInput, **how: Any) -> Asked:
     """What the official client sends for these inputs."""
     body, length = InferenceServerClient.generate_request_body(list(inputs), **how)
-    headers = {} if length is None else {v2.JSON_LENGTH: str(length).encode()}
-    return v2.read(body, headers, signature, "houses", "run-1")
+    headers = {} if length is None else {infer.JSON_LENGTH: str(length).encode()}
+    return infer.read(body, headers, signature, "houses", "run-1")
 
 
 def tensor(name: str, array: Any, datatype: str, *, binary: bool) -> InferInput:
@@ -196,11 +196,11 @@ def test_outputs_in_binary_are_what_the_client_reads() -> None:
 )
 def test_each_kind_of_output_is_the_same_in_binary_as_in_json(signature: Signature, rendered: list[Any]) -> None:
     facts = signature.outputs[0]
-    written, content = v2.write_binary(facts, rendered)
+    written, content = tensors.write_binary(facts, rendered)
     head = json.dumps({"outputs": [written]}).encode()
     result = InferenceServerClient.parse_response_body(head + content, header_length=len(head))
     found = [value.decode() if isinstance(value, bytes) else value for value in result.as_numpy(facts.name).tolist()]
-    assert found == rendered == v2.write_json(facts, rendered)["data"]
+    assert found == rendered == tensors.write_json(facts, rendered)["data"]
 
 
 def test_metadata_tells_the_true_names_types_and_shapes() -> None:
@@ -268,7 +268,7 @@ def test_what_is_no_request_is_refused_in_a_sentence(body: Any, sentence: str) -
     with pytest.raises(BodyUnreadable) as refusal:
         asked(NUMBERS, body)
     assert sentence in refusal.value.detail
-    reply = v2.refuse(refusal.value)
+    reply = v2.refuse(refusal.value, "r-1")
     assert (reply.status, json.loads(reply.body)) == (400, {"error": refusal.value.detail})
 
 
@@ -308,4 +308,4 @@ def test_a_length_of_the_json_that_cannot_be_is_refused(length: str) -> None:
 def test_no_bytes_do_more_than_be_refused(content: bytes, length: int) -> None:
     head = json.dumps(binary("BYTES", [1, 3], length)).encode()
     with contextlib.suppress(BodyUnreadable):
-        v2.read(head + content, {v2.JSON_LENGTH: str(len(head)).encode()}, NUMBERS, "m", "1")
+        infer.read(head + content, {infer.JSON_LENGTH: str(len(head)).encode()}, NUMBERS, "m", "1")
