@@ -19,6 +19,8 @@ from inference_server.cost import Cost
 from inference_server.messages import Request
 from inference_server.worker import Attempt, Worker
 
+INLINE_BYTES = 64 << 10  # of a body; how long a larger one takes to read may be anything
+
 Result = TypeVar("Result")
 Read = Callable[[], Sequence[Any]]
 
@@ -34,7 +36,7 @@ class Predictor:
     def answer(self, request: Request, read: Read, write: Callable[[Outputs], Result]) -> asyncio.Future[Result]:
         """`write` of the outputs for the rows that `read` gives. Raises `TooBusy`; all else the future raises."""
         size = len(request.body)
-        if self._reading.expected(size) > INLINE_SECONDS:
+        if self._is_long(size):
             return asyncio.get_running_loop().create_task(self._answer_slowly(request, read, write))
         with Attempt() as attempt:
             rows = self._read(size, read)
@@ -57,12 +59,15 @@ class Predictor:
     async def read(self, request: Request, read: Callable[[], Result]) -> Result:
         """What `read` makes of the request's body; in a thread if that takes long."""
         size = len(request.body)
-        if self._reading.expected(size) > INLINE_SECONDS:
+        if self._is_long(size):
             return await self._reader.start(lambda: self._read(size, read))
         return self._read(size, read)
 
     async def _answer_slowly(self, request: Request, read: Read, write: Callable[[Outputs], Result]) -> Result:
         return await self._batcher.submit(await self.read(request, read), write, request.deadline)
+
+    def _is_long(self, size: int) -> bool:
+        return size > INLINE_BYTES or self._reading.expected(size) > INLINE_SECONDS
 
     def _read(self, size: int, read: Callable[[], Result]) -> Result:
         start = perf_counter()

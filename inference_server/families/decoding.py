@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 
-from inference_server.families.tokens import padded
+from inference_server.families.computing import predicting
+from inference_server.families.padding import padded
 from inference_server.families.transformer import padding, positions
 
 
@@ -73,7 +74,7 @@ def decode(model: Any, rows: Sequence[Continuation], device: str) -> Iterator[No
     places = (mask.cumsum(1) - 1).clamp(min=0)
     cache = None
     while True:
-        with torch.inference_mode():
+        with predicting(device):
             output = model(
                 input_ids=ids,
                 attention_mask=mask,

@@ -100,7 +100,7 @@ class TextGeneration:
         ids: list[int] = self._tokenizer.encode(text).ids
         start = self._model.config.bos_token_id
         if not ids and start is None:
-            raise InputUnreadable(f"The text at {pointer} is empty, and this model cannot begin by itself.", pointer)
+            raise InputUnreadable("A text is empty, and this model cannot begin by itself.", pointer)
         return ids or [start]
 
 
