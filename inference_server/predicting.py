@@ -10,13 +10,15 @@ event loop, costly ones in threads, and requests that wait together are predicte
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Sequence
+from contextlib import suppress
 from time import perf_counter
 from typing import Any, TypeVar
 
 from inference_server.batching import INLINE_SECONDS, Batcher, Outputs
 from inference_server.cost import Cost
 from inference_server.messages import Request
+from inference_server.problems import TooBusy
 from inference_server.worker import Attempt, Worker
 
 INLINE_BYTES = 64 << 10  # of a body; how long a larger one takes to read may be anything
@@ -50,11 +52,18 @@ class Predictor:
         """One output a row, in order."""
         return await self._batcher.submit(rows, lambda outputs: outputs, deadline)
 
-    async def stream(self, steps: Iterator[Result]) -> AsyncIterator[Result]:
-        """Take `steps` one at a time, each in the model's thread and in turn with batches and other streams."""
+    async def stream(self, steps: Generator[Result, None, None]) -> AsyncIterator[Result]:
+        """Take `steps` one at a time, each in the model's thread and in turn with batches and other streams.
+
+        They are closed, in such a turn too, when this ends, be it because nobody listens any more.
+        """
         end = object()
-        while (step := await self._batcher.run(lambda: next(steps, end))) is not end:
-            yield step  # type: ignore[misc]
+        try:
+            while (step := await self._batcher.run(lambda: next(steps, end))) is not end:
+                yield step  # type: ignore[misc]
+        finally:
+            with suppress(TooBusy):
+                self._batcher.run(steps.close)
 
     async def read(self, request: Request, read: Callable[[], Result]) -> Result:
         """What `read` makes of the request's body; in a thread if that takes long."""

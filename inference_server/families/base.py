@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -81,7 +81,7 @@ class Piece:
 class Writes(Family, Protocol):
     """A model that writes text bit by bit, so that it can be answered while it is written."""
 
-    def stream(self, rows: Sequence[Any]) -> Iterator[Sequence[Piece]]:
+    def stream(self, rows: Sequence[Any]) -> Generator[Sequence[Piece], None, None]:
         """For each step the pieces of the rows that are not ended. The texts of a row's pieces are its output.
 
         A row has its prompt's tokens as `ids`. Steps of several streams and predictions may come between each other.

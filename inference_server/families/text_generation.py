@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +84,7 @@ class TextGeneration:
                 outputs[piece.row] += piece.text
         return outputs
 
-    def stream(self, rows: Sequence[Prompt]) -> Iterator[Sequence[Piece]]:
+    def stream(self, rows: Sequence[Prompt]) -> Generator[Sequence[Piece], None, None]:
         """See `inference_server.families.base.Writes`."""
         stops = stops_of(self._model.config)
         for start in range(0, len(rows), _ROWS_AT_ONCE):
