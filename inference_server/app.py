@@ -6,14 +6,14 @@ import asyncio
 from collections.abc import Iterable
 
 from inference_server.batching import Outputs
-from inference_server.messages import Answer, Refuse, Request, Route, Routes
+from inference_server.messages import Answer, Request, Route, Routes
 from inference_server.model import ServedModel
 from inference_server.predicting import Predictor
 from inference_server.problems import MediaTypeUnknown, problem_of
 from inference_server.protocols.predict import read_body, write_body
 from inference_server.protocols.streams import Streams
 from inference_server.protocols.table import Protocols
-from inference_server.worker import Attempt
+from inference_server.worker import attempted
 
 
 class InferenceApp:
@@ -35,19 +35,20 @@ class InferenceApp:
 
     def respond(self, request: Request) -> Answer | asyncio.Future[Answer]:
         """Never raises; what the future raises is for `conclude`."""
-        refuse: Refuse = Answer.of
-        with Attempt() as attempt:
-            route = self._routes.find(request)
-            refuse = route.refuse
-            _require_plain(request)
-            answer = route.respond(request)
-            return answer if isinstance(answer, Answer) else asyncio.ensure_future(answer)
-        assert attempt.error is not None
-        return refuse(problem_of(attempt.error), request.id)
+        answer = attempted(self._begin, request)
+        return self.conclude(request, answer) if isinstance(answer, Exception) else answer
 
     def conclude(self, request: Request, error: BaseException) -> Answer:
         """The answer to a request whose future raised `error`."""
-        return self._routes.find(request).refuse(problem_of(error), request.id)
+        route = attempted(self._routes.find, request)
+        refuse = Answer.of if isinstance(route, Exception) else route.refuse
+        return refuse(problem_of(error), request.id)
+
+    def _begin(self, request: Request) -> Answer | asyncio.Future[Answer]:
+        if b"content-encoding" in request.headers:
+            _require_plain(request)
+        answer = self._routes.find(request).respond(request)
+        return answer if isinstance(answer, Answer | asyncio.Future) else asyncio.ensure_future(answer)
 
     def _live(self, request: Request) -> Answer:
         return Answer.json(200, {"status": "live"})
@@ -80,6 +81,6 @@ def require_json(request: Request) -> None:
 
 
 def _require_plain(request: Request) -> None:
-    coding = request.headers.get(b"content-encoding", b"identity")
-    if coding.lower() != b"identity":
-        raise MediaTypeUnknown(f"The body is coded as {request.header('content-encoding')}; send it as it is.")
+    coding = request.header("content-encoding")
+    if coding.lower() != "identity":
+        raise MediaTypeUnknown(f"The body is coded as {coding}; send it as it is.")

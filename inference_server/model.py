@@ -48,6 +48,7 @@ class ServedModel:
         self._logged: LoggedModel | None = None
         self._seconds: dict[str, float] = {}
         self.cost = Cost()  # of a prediction, by its rows
+        self.reading_seconds = 0.0  # what it takes to make rows of the input example
         self.phase = Phase("Starting", "The server starts.")
 
     @property
@@ -171,7 +172,10 @@ class ServedModel:
 
     def _warm_up(self, card: ModelCard) -> None:
         try:
+            self.family.parse(card.input_example)
+            start = time.perf_counter()
             rows = self.family.parse(card.input_example)
+            self.reading_seconds = time.perf_counter() - start
         except InputUnreadable as error:
             raise ModelUnreadable(f"The model cannot read its own input example: {error.sentence}") from error
         self._rehearse(rows)

@@ -77,11 +77,14 @@ class Piece:
     ending: str
 
 
+Steps = Generator[Sequence[Piece], None, None]
+
+
 @runtime_checkable
 class Writes(Family, Protocol):
     """A model that writes text bit by bit, so that it can be answered while it is written."""
 
-    def stream(self, rows: Sequence[Any]) -> Generator[Sequence[Piece], None, None]:
+    def stream(self, rows: Sequence[Any]) -> Steps:
         """For each step the pieces of the rows that are not ended. The texts of a row's pieces are its output.
 
         A row has its prompt's tokens as `ids`. Steps of several streams and predictions may come between each other.

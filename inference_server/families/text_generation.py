@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM
 
 from inference_server.card import ModelCard
-from inference_server.families.base import InputUnreadable, ModelUnreadable, Piece
+from inference_server.families.base import InputUnreadable, ModelUnreadable, Steps
 from inference_server.families.decoding import Continuation, Prompt, decode
 from inference_server.families.texts import OPTIONS, texts_of
 from inference_server.families.tokens import read_tokenizer
@@ -84,7 +84,7 @@ class TextGeneration:
                 outputs[piece.row] += piece.text
         return outputs
 
-    def stream(self, rows: Sequence[Prompt]) -> Generator[Sequence[Piece], None, None]:
+    def stream(self, rows: Sequence[Prompt]) -> Steps:
         """See `inference_server.families.base.Writes`."""
         stops = stops_of(self._model.config)
         for start in range(0, len(rows), _ROWS_AT_ONCE):

@@ -15,6 +15,7 @@ from inference_server.protocols.bodies import json_object, refuse_unknown
 from inference_server.words import shown
 
 FIELDS = ("userId", "data", "stream")
+_KNOWN = frozenset(FIELDS)
 
 
 def read_body(body: bytes | bytearray | memoryview) -> object:
@@ -28,9 +29,8 @@ def read_body(body: bytes | bytearray | memoryview) -> object:
 def read(body: bytes | bytearray | memoryview) -> tuple[object, bool]:
     """The `data` of a request, and whether it asks to be answered as a stream. Raises `BodyUnreadable`."""
     content = json_object(body)
-    if "data" in content and len(content) == 1:
-        return content["data"], False
-    refuse_unknown(content, FIELDS)
+    if not content.keys() <= _KNOWN:
+        refuse_unknown(content, FIELDS)
     if not isinstance(content.get("userId"), str | None):
         raise BodyUnreadable(f"userId is {shown(content['userId'])}; it must be a text.", "/userId")
     stream = content.get("stream", False)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Generator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from inference_server.families.base import Piece, Writes
+from inference_server.families.base import Piece, Steps, Writes
 from inference_server.messages import Answer, Request
 from inference_server.model import ServedModel
 from inference_server.predicting import Predictor
@@ -15,10 +16,15 @@ from inference_server.protocols import events, predict
 from inference_server.protocols.events import Pieces
 from inference_server.protocols.openai import Generation
 from inference_server.protocols.openai_answers import Answering
-from inference_server.worker import Attempt
+from inference_server.worker import attempted
 
 MOST_STREAMS = 64
 """At once; each keeps in memory what the model remembers of its texts."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Failed:
+    error: Exception
 
 
 class Streams:
@@ -60,18 +66,23 @@ class Streams:
             raise TooBusy(f"{self._open} texts are being written already. Try again shortly.")
         self._open += 1
         try:
-            steps = self._predictor.stream(family.stream(rows))
-            while (step := await _step(steps)) is not None:
+            async for step in self._predictor.stream(_with_error(family.stream(rows))):
+                if isinstance(step, _Failed):
+                    raise problem_of(step.error) from step.error
                 yield step
         finally:
             self._open -= 1
 
 
-async def _step(steps: AsyncIterator[Sequence[Piece]]) -> Sequence[Piece] | None:
-    with Attempt() as attempt:
-        return await anext(steps, None)
-    assert attempt.error is not None
-    raise problem_of(attempt.error) from attempt.error
+def _with_error(steps: Steps) -> Generator[Sequence[Piece] | _Failed, None, None]:
+    """The steps; what a model raises, which may be anything, is the last of them."""
+    try:
+        while not isinstance(step := attempted(next, steps), Exception):
+            yield step
+        if not isinstance(step, StopIteration):
+            yield _Failed(step)
+    finally:
+        steps.close()
 
 
 async def _begun(pieces: Pieces) -> Pieces:
