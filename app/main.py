@@ -46,7 +46,8 @@ def create_api(platform: Platform) -> FastAPI:
     )
     app.state.platform = platform
     errors.install(app)
-    app.add_middleware(BodyLimit, limit=platform.settings.http.max_body_bytes)
+    http = platform.settings.http
+    app.add_middleware(BodyLimit, limit=http.max_body_bytes, seconds=http.body_seconds)
     for router in (train.router, inference.router, protocols.router):
         app.include_router(router, prefix=_API)
         app.include_router(router, include_in_schema=False)  # the published contract prints some without a prefix

@@ -64,6 +64,15 @@ _ROUTES: tuple[tuple[str, str, str, str, dict[str, Any]], ...] = (
 )
 
 
+_ERROR = {"description": "an error, as the protocol writes it", "content": {"application/json": {}}}
+_RESPONSES: dict[int | str, dict[str, Any]] = {
+    200: {"description": "the server's answer"},
+    "4XX": _ERROR,
+    422: _ERROR,
+    "5XX": _ERROR,
+}
+
+
 async def _explain(taskId: str, predictions: Predictions) -> Response:  # noqa: N803
     await predictions.explain(taskId)
 
@@ -86,6 +95,6 @@ for _method, _path, _name, _sentence, _example in _ROUTES:
         name=_name,
         description=_sentence,
         response_class=Response,
-        responses={200: {"description": "the server's answer"}},
+        responses=_RESPONSES,
         openapi_extra={"parameters": _parameters(_path), **(_body(_example) if _method == "POST" else {})},
     )
