@@ -8,7 +8,7 @@ import io
 import json
 import warnings
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +20,10 @@ from PIL import Image
 from tritonclient.http import InferenceServerClient, InferInput, InferRequestedOutput
 from tritonclient.utils import InferenceServerException
 
-from inference_server.card import ModelCard
-from inference_server.digest import directory_digest
-from tests.fakes.mlflow_rest import FakeMlflowRest
 from tests.inference_server.families.made_models import image_model, text_classifier, text_generator
 from tests.inference_server.models import EXAMPLE, FEATURES
-from tests.inference_server.server_process import ServerProcess, letter, serving
+from tests.inference_server.served import prepared, served
+from tests.inference_server.server_process import ServerProcess
 
 with warnings.catch_warnings():  # MLflow warns of its own type hints
     warnings.simplefilter("ignore", UserWarning)
@@ -34,24 +32,6 @@ with warnings.catch_warnings():  # MLflow warns of its own type hints
 NAMES = [feature["name"] for feature in FEATURES]
 RICH = [40.0, "Oslo", True, 2500.0]
 POOR = [20.0, "Rome", False, 100.0]
-
-
-def prepared(folder: Path, **example: Any) -> Path:
-    """A made model whose card has an input example that can be predicted."""
-    path = folder / "modelyard.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "input_example": example}))
-    return folder
-
-
-@contextmanager
-def served(folder: Path, model: Path) -> Iterator[ServerProcess]:
-    folder.mkdir()
-    with FakeMlflowRest() as mlflow:
-        mlflow.log(model, directory_digest(model))
-        family = ModelCard.read(model).family
-        with serving(folder, letter(folder, mlflow.url, family=family)) as server:
-            server.await_ready()
-            yield server
 
 
 @pytest.fixture(scope="module")
