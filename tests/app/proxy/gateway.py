@@ -97,6 +97,20 @@ class Gateway:
         finally:
             connection.close()
 
+    async def crowd(self, count: int, *headers: bytes) -> list[Reply]:
+        """So many requests really at once."""
+        return list(await asyncio.gather(*(self._one_of_many(*headers) for _ in range(count))))
+
+    async def _one_of_many(self, *headers: bytes) -> Reply:
+        reader, writer = await self.dial()
+        writer.write(request_bytes(b"x", b"Connection: close", *headers))
+        async with asyncio.timeout(30):
+            head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+        writer.close()
+        first, *lines = head.decode("latin-1").split("\r\n")
+        pairs = [line.partition(": ") for line in lines]
+        return Reply(int(first.split()[1]), [(name, value) for name, _, value in pairs], body)
+
     async def dial(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """A bare connection, for clients that misbehave."""
         return await asyncio.open_connection("127.0.0.1", self.port)
