@@ -28,7 +28,10 @@ MADE = "made"  # the file that says that a folder is whole
 
 
 def python(peer: str) -> Path:
-    """The interpreter of this peer's environment, which is made if it is not there. It finds torch once `torch` ran."""
+    """The interpreter of this peer's environment, which is made if it is not there. It finds torch once `torch` ran.
+
+    Raises `RuntimeError` if something cannot be installed.
+    """
     scikit_learn = f"scikit-learn=={importlib.metadata.version('scikit-learn')}"  # the one that saves the models
     packages = (*PACKAGES[peer], scikit_learn, "joblib")
 
@@ -50,7 +53,8 @@ def torch() -> None:
 
 def _install(interpreter: Path, *arguments: str) -> None:
     quiet = ("-qq", "--disable-pip-version-check", "--prefer-binary")
-    subprocess.run([interpreter, "-m", "pip", "install", *quiet, *arguments], check=True)
+    if subprocess.run([interpreter, "-m", "pip", "install", *quiet, *arguments]).returncode:
+        raise RuntimeError(f"pip could not install {' '.join(arguments)}.")
 
 
 def _folder(name: str, *packages: str) -> Path:

@@ -13,6 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from samples import Sample
 
+CHECKOUT = Path(__file__).resolve().parents[2]
 FAMILY = "tabular_classification"
 EXAMPLE_ROWS = 3
 OPERATOR_SETS = {"": 21, "ai.onnx.ml": 3}
