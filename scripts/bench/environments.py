@@ -17,7 +17,7 @@ CACHE = Path(os.environ.get("MODELYARD_CACHE") or Path.home() / ".cache" / "mode
 TORCH = "torch==2.13.0"
 PACKAGES = {
     "bare": ("uvicorn==0.54.0", "uvloop==0.23.0", "httptools==0.9.0", "orjson==3.13.0"),
-    "bentoml": ("bentoml==1.4.40",),
+    "bentoml": ("bentoml==1.4.39",),
     "litserve": ("litserve==0.2.19",),
     "mlflow": ("mlflow==3.17.2",),
     "mlserver": ("mlserver==1.7.1", "mlserver-sklearn==1.7.1", "uvloop<0.22"),  # its workers do not start with a newer
