@@ -66,7 +66,13 @@ class Batcher:
     A cheap batch is predicted in the event loop, a costly one in the worker's thread.
     """
 
-    def __init__(self, predict: Callable[[Sequence[Any]], Outputs], worker: Worker, bounds: Bounds | None = None):
+    def __init__(
+        self,
+        predict: Callable[[Sequence[Any]], Outputs],
+        worker: Worker,
+        bounds: Bounds | None = None,
+        cost: Cost | None = None,
+    ) -> None:
         self._predict = predict
         self._worker = worker
         self._bounds = bounds or Bounds()
@@ -75,7 +81,7 @@ class Batcher:
         self._seen = 0
         self._until = 0.0
         self._most_rows = self._bounds.rows
-        self.cost = Cost()
+        self._cost = cost or Cost()
 
     def submit(
         self, rows: Sequence[Any], finish: Callable[[Outputs], Result], deadline: float | None = None
@@ -106,7 +112,7 @@ class Batcher:
     def _gather(self, loop: asyncio.AbstractEventLoop) -> None:
         self._awake = True
         self._seen = 1  # one request alone is not made to wait for another turn
-        self._until = perf_counter() + min(self.cost.fixed, self._bounds.seconds)
+        self._until = perf_counter() + min(self._cost.fixed, self._bounds.seconds)
         loop.call_soon(self._turn)
 
     def _turn(self) -> None:
@@ -121,7 +127,7 @@ class Batcher:
         batch = self._take()
         if not batch:
             self._awake = False
-        elif not batch[0].alone and self.cost.expected(sum(len(asked.rows) for asked in batch)) <= INLINE_SECONDS:
+        elif not batch[0].alone and self._cost.expected(sum(len(asked.rows) for asked in batch)) <= INLINE_SECONDS:
             _deliver(batch, self._compute(batch))
             self._next()
         else:
@@ -140,8 +146,10 @@ class Batcher:
     @property
     def most_rows(self) -> int:
         """Rows of a batch of several requests: it grows by doubling, up to what its bounds allow at the cost so far."""
-        affordable = 1 + self._bounds.seconds / self.cost.each if self.cost.each else self._most_rows
-        return int(max(1, min(self._most_rows, affordable, 2 * self.cost.largest)))
+        if not self._bounds.seconds:
+            return 1
+        affordable = 1 + self._bounds.seconds / self._cost.each if self._cost.each else self._most_rows
+        return int(max(1, min(self._most_rows, affordable, 2 * self._cost.largest)))
 
     def _take(self) -> list[_Asked[Any]]:
         """The next batch, without what was given up or is overdue. A request is never split."""
@@ -169,16 +177,16 @@ class Batcher:
         rows = batch[0].rows if len(batch) == 1 else list(chain.from_iterable(asked.rows for asked in batch))
         outputs = _attempted(partial(counted, self._predict), rows)
         if isinstance(outputs, Exception):
-            return [outputs] if len(batch) == 1 else self._compute_singly(batch)
+            return [outputs] if len(batch) == 1 else self._compute_singly(batch, len(rows))
         outcomes = [_attempted(asked.finish, part) for asked, part in zip(batch, _parts(outputs, batch), strict=True)]
-        self.cost.note(len(rows), perf_counter() - start)
+        self._cost.note(len(rows), perf_counter() - start)
         return outcomes
 
-    def _compute_singly(self, batch: Iterable[_Asked[Any]]) -> list[Any]:
+    def _compute_singly(self, batch: Iterable[_Asked[Any]], rows: int) -> list[Any]:
         """The model failed on all of them together: whose rows were at fault shows when each is alone."""
         outcomes = [self._compute([asked])[0] for asked in batch]
         if not any(isinstance(outcome, Exception) for outcome in outcomes):  # nobody's fault: it was too much at once
-            self._most_rows = max(1, self.most_rows // 2)
+            self._most_rows = max(1, rows // 2)
         return outcomes
 
 

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import uvloop
 
 from inference_server.app import InferenceApp
-from inference_server.batching import Batcher
+from inference_server.batching import Batcher, Bounds
 from inference_server.contract import LetterUnreadable, ServerInput
 from inference_server.families.base import ModelUnreadable
 from inference_server.model import ServedModel
@@ -89,6 +89,8 @@ def _checked(letter: ServerInput) -> ServerInput:
         raise LetterUnreadable("tracking_uri must be the http or https address of an MLflow server.")
     if uri.username or uri.password:
         raise LetterUnreadable("tracking_uri must not carry a user name or a password.")
+    if letter.max_batch_rows < 1 or letter.batch_latency_ms < 0:
+        raise LetterUnreadable("max_batch_rows must be at least 1, and batch_latency_ms at least 0.")
     return letter
 
 
@@ -116,7 +118,8 @@ def _cap_threads(threads: int) -> None:
 async def _serve(letter: ServerInput, listener: socket.socket) -> Ending:
     """Listen at once, so that health is answered while the model is prepared; end when told to, or if that fails."""
     model, worker = ServedModel(letter), Worker("model")
-    predictor = Predictor(Batcher(model.predict, worker), Worker("reader"))
+    bounds = Bounds(rows=letter.max_batch_rows, seconds=letter.batch_latency_ms / 1000)
+    predictor = Predictor(Batcher(model.predict, worker, bounds, model.cost), Worker("reader"))
     server = Server(InferenceApp(model, predictor))
     stopping = _stop_signal()
     await server.start(listener)

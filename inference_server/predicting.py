@@ -19,6 +19,8 @@ from inference_server.cost import Cost
 from inference_server.messages import Request
 from inference_server.worker import Attempt, Worker
 
+INLINE_BYTES = 64 << 10  # of a body; how long a larger one takes to read may be anything
+
 Result = TypeVar("Result")
 Read = Callable[[], Sequence[Any]]
 
@@ -34,7 +36,7 @@ class Predictor:
     def answer(self, request: Request, read: Read, write: Callable[[Outputs], Result]) -> asyncio.Future[Result]:
         """`write` of the outputs for the rows that `read` gives. Raises `TooBusy`; all else the future raises."""
         size = len(request.body)
-        if self._reading.expected(size) > INLINE_SECONDS:
+        if size > INLINE_BYTES or self._reading.expected(size) > INLINE_SECONDS:
             return asyncio.get_running_loop().create_task(self._answer_slowly(request, read, write))
         with Attempt() as attempt:
             rows = self._read(size, read)

@@ -158,6 +158,8 @@ class Reader:
             self._refuse_size()
         elif headers.get(b"transfer-encoding", b"chunked").lower() != b"chunked":
             self.refuse(RequestUnreadable("Of the transfer codings only chunked is read here."))
+        elif self._parser.should_upgrade() and headers.keys() & {b"content-length", b"transfer-encoding"}:
+            self.refuse(RequestUnreadable("No other protocol is spoken here; send the request without an upgrade."))
         elif headers.get(b"expect", b"").lower() == b"100-continue":
             self._expect()
 

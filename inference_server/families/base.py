@@ -51,7 +51,7 @@ class CompiledUnusable(Exception):  # noqa: N818
 
 
 class Family(Protocol):
-    """A loaded model. Not required to be safe for calls from several threads at once."""
+    """A loaded model. `predict` is called by one thread at a time; meanwhile `parse` and `render` may be by others."""
 
     def parse(self, data: object) -> Sequence[Any]:
         """Rows from a request's `data`; at least one. Raises `InputUnreadable`."""

@@ -12,6 +12,7 @@ from tokenizers import Tokenizer
 from inference_server.card import ModelCard
 from inference_server.families import classifier
 from inference_server.families.base import ModelUnreadable
+from inference_server.families.buckets import in_buckets
 from inference_server.families.classifier import Probabilities
 from inference_server.families.graph import Graph
 from inference_server.families.texts import MAX_TEXTS, texts_of
@@ -32,7 +33,6 @@ class TextClassification:
         tokenizer.enable_truncation(max_length)
         self._graph = graph
         self._tokenizer = tokenizer
-        self._rows_at_once = max(1, _TOKENS_AT_ONCE // max_length)
         self._pad = pad
         self._classes = classes
 
@@ -49,17 +49,13 @@ class TextClassification:
         return [self._tokenizer.encode(text).ids for _, text in texts_of(data, MAX_TEXTS)]
 
     def predict(self, rows: Sequence[Sequence[int]]) -> Sequence[Probabilities]:
-        """Those of like length together, so that little is padded."""
-        order = sorted(range(len(rows)), key=lambda row: len(rows[row]))
-        outputs: dict[int, Probabilities] = {}
-        for start in range(0, len(order), self._rows_at_once):
-            chosen = order[start : start + self._rows_at_once]
-            found = self._graph(*padded([rows[row] for row in chosen], self._pad))
-            outputs.update(zip(chosen, classifier.checked(found), strict=True))
-        return [outputs[row] for row in range(len(rows))]
+        return in_buckets(self._probabilities, rows, len, _TOKENS_AT_ONCE)
 
     def render(self, outputs: Sequence[Probabilities]) -> Mapping[str, Any]:
         return classifier.render(self._classes, outputs)
+
+    def _probabilities(self, rows: Sequence[Sequence[int]]) -> Sequence[Probabilities]:
+        return classifier.checked(self._graph(*padded(rows, self._pad)))
 
 
 def padded(rows: Sequence[Sequence[int]], pad: int) -> tuple[Tokens, Tokens]:

@@ -14,6 +14,7 @@ from inference_server.families import classifier
 from inference_server.families.base import ModelUnreadable
 from inference_server.families.classifier import Probabilities
 from inference_server.families.cnn import Architecture, ResidualNetwork
+from inference_server.families.computing import predicting
 from inference_server.families.image_requests import pixels_of
 from inference_server.families.images import Pixels, Scaling
 from inference_server.families.logits import probabilities
@@ -49,7 +50,7 @@ class ImageClassification:
     def predict(self, rows: Sequence[Pixels]) -> Sequence[Probabilities]:
         outputs: list[Probabilities] = []
         at_once = max(1, _PIXELS_AT_ONCE // self._scaling.size**2)
-        with torch.inference_mode():
+        with predicting(self._device):
             for start in range(0, len(rows), at_once):
                 pixels = torch.from_numpy(np.stack(rows[start : start + at_once])).to(self._device)
                 outputs += probabilities(self._network(self._scaling.normalized(pixels)))

@@ -11,6 +11,7 @@ import httpx2
 
 from inference_server.app import InferenceApp
 from inference_server.batching import Batcher, Bounds
+from inference_server.cost import Cost
 from inference_server.messages import Route
 from inference_server.model import READY
 from inference_server.predicting import Predictor
@@ -52,9 +53,9 @@ class Echo:
 
 def batcher_of(model: Echo, bounds: Bounds | None = None, seconds_a_call: float = 1.0) -> Batcher:
     """By default a call is known to be costly: predictions run in the thread, so that a test may block them."""
-    batcher = Batcher(model.predict, Worker(), bounds)
-    batcher.cost.note(1, seconds_a_call)
-    return batcher
+    cost = Cost()
+    cost.note(1, seconds_a_call)
+    return Batcher(model.predict, Worker(), bounds, cost)
 
 
 @asynccontextmanager
