@@ -31,7 +31,7 @@ import machine
 import packages
 import uvloop
 from packages import CHECKOUT
-from servers import free_port
+from servers import free_port, leave_nothing_running
 from soaked import Deployed, all_deployed, questions
 from steady import Asked, Tally, ask
 
@@ -195,6 +195,7 @@ def main() -> None:
     parser.add_argument("--connections", type=int, default=64, help="(default %(default)s)")
     parser.add_argument("--calibration", type=float, default=10, help="seconds at full speed (default %(default)s)")
     options = parser.parse_args()
+    leave_nothing_running()
     with tempfile.TemporaryDirectory(prefix="bench-soak-") as folder:
         home = Path(folder)
         models = all_deployed(home)
