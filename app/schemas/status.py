@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 
 from pydantic import Field
 
@@ -10,6 +11,7 @@ from app.core.conditions import Condition, DeploymentPhase, JobPhase, Status, Te
 from app.core.tasks import Deployment, Job
 from app.runtimes.base import Story
 from app.schemas.wire import Answer, Moment
+from inference_server.contract import Facts
 
 
 class ConditionAnswer(Answer):
@@ -142,6 +144,27 @@ class ReplicasAnswer(Answer):
     ready: int
 
 
+class FactsAnswer(Answer):
+    """What was measured of the model when it was registered, on one CPU thread.
+
+    `served` is `compiled` or `original`, and `reason` says why. A batch has `bestBatch` rows: larger ones do not pay.
+    """
+
+    served: str = Field(examples=["compiled"])
+    reason: str
+    load_seconds: float
+    peak_memory_bytes: int
+    best_batch: int
+    row_p50_seconds: float
+    row_p99_seconds: float
+    batch_p50_seconds: float
+    batch_p99_seconds: float
+
+    @classmethod
+    def of(cls, facts: Facts) -> FactsAnswer:
+        return cls(**asdict(facts))
+
+
 class DeploymentStatusAnswer(Answer):
     """`status` is one word derived from `conditions`; `reason` and `message` are those of the condition behind it.
 
@@ -161,6 +184,7 @@ class DeploymentStatusAnswer(Answer):
     serving_revision: int | None = Field(description="null until every replica was ready for the first time")
     mlflow_run_id: str
     model_version: str | None
+    facts: FactsAnswer | None = Field(description="of that model; null if nobody measured it")
     notes: list[str]
     create_time: Moment
 
@@ -169,6 +193,7 @@ class DeploymentStatusAnswer(Answer):
         seen = deployment.status
         behind = _behind(seen.conditions, ("Ready",))
         serving = seen.serving
+        facts = (serving.spec if serving else deployment.spec).facts
         return cls(
             task_id=deployment.task_id,
             status=seen.phase,
@@ -181,6 +206,7 @@ class DeploymentStatusAnswer(Answer):
             serving_revision=serving.revision if serving else None,
             mlflow_run_id=serving.run_id if serving else deployment.run_id,
             model_version=serving.model_version if serving else deployment.model_version,
+            facts=FactsAnswer.of(facts) if facts else None,
             notes=list(seen.notes),
             create_time=deployment.created_at,
         )

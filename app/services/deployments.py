@@ -91,7 +91,7 @@ class DeploymentService:
 
     def _with_model(self, kept: Deployment, naming: dict[str, Any], model: ModelRef) -> Deployment:
         request = DeployRequest.model_validate({**kept.request, **naming})
-        planned = self._planner.server(request, model.run_id, model.logged_model_id, kept.uid)
+        planned = self._planner.server(request, model.run_id, model.logged_model_id, kept.uid, model.facts)
         named = replace(kept, model=naming, run_id=model.run_id, model_version=model.version)
         if planned.digest == kept.spec.digest and kept.status.failed_revision != kept.revision:
             return named
@@ -111,7 +111,7 @@ class DeploymentService:
         )  # what is wrong with the request itself is said before MLflow is asked
         model = await self._model(request)
         self._planner.check_family(request, model.profile)
-        spec = self._planner.server(request, model.run_id, model.logged_model_id, uid)
+        spec = self._planner.server(request, model.run_id, model.logged_model_id, uid, model.facts)
         self._runtime.admit(spec)
         accepted = Condition("Accepted", Status.TRUE, "Accepted", "The request is valid and kept.", now)
         return Deployment(

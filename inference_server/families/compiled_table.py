@@ -19,6 +19,8 @@ from inference_server.families.graph import Graph
 from inference_server.families.rows import Feature, Row, RowReader, features_of
 from inference_server.families.table_answers import ClassAnswers, NumberAnswers
 
+_ROUNDING = {"f": 4e-6, "d": 1e-12}
+
 Matrix = np.ndarray[Any, np.dtype[np.float64]]
 
 
@@ -90,4 +92,15 @@ class TabularClassification(_Compiled, ClassAnswers):
         ClassAnswers.__init__(self, card)
 
     def predict(self, rows: Sequence[Row]) -> Sequence[Sequence[float]]:
-        return self._outputs(rows).reshape(len(rows), len(self._classes)).tolist()
+        outputs = self._outputs(rows).reshape(len(rows), len(self._classes))
+        return _levelled(outputs).tolist()
+
+
+def _levelled(probabilities: Matrix) -> Matrix:
+    """Those that differ from a row's largest by less than rounding are set to it, so that the first of equals wins.
+
+    A forest's votes that are equal in float64 are not, summed up in the float32 of a graph.
+    """
+    largest = probabilities.max(axis=1, keepdims=True)
+    np.copyto(probabilities, largest, where=probabilities > largest - _ROUNDING[probabilities.dtype.char])
+    return probabilities
