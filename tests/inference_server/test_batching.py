@@ -223,7 +223,7 @@ async def test_a_stream_lets_others_in_between_its_steps() -> None:
     batcher = batcher_of(model)
     predictor = Predictor(batcher, Worker())
     steps = []
-    async for step in predictor.stream(iter(range(3))):
+    async for step in predictor.stream(step for step in range(3)):
         steps.append(step)
         assert await predictor.predict([f"between {step}"]) == [f"between {step}"]
     assert steps == [0, 1, 2]
