@@ -7,6 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from time import monotonic
 
+from app.core.preferences import asks_async
 from app.core.settings import PredictSettings
 from app.proxy.client import AnswerInvalid, ReplicaLost
 from app.proxy.exchange import ClientLeft, Exchange, Send
@@ -31,8 +32,9 @@ log = logging.getLogger(__name__)
 class PredictProxy:
     """`POST /api/v1/inference/{taskId}/predict` (and without `/api/v1`) goes to a ready replica of the task.
 
-    All else goes to `app`: other paths and methods, and a task that has no route or no ready replica; one that is
-    expected to have a ready replica shortly is waited for, within the settings' bounds. To the replica
+    All else goes to `app`: other paths and methods, what prefers to be answered later (`Prefer: respond-async`), and a
+    task that has no route or no ready replica; one that is expected to have a ready replica shortly is waited for,
+    within the settings' bounds. To the replica
     goes `POST /predict` with the body byte for byte, without query string, credentials and hop-by-hop headers; back
     comes its status, its end-to-end headers but `Set-Cookie`, and its body byte for byte, with the request's id.
     Bodies of any size pass in bounded memory. Failures are problem+json: 502 `replica-lost` or `answer-invalid`,
@@ -49,6 +51,9 @@ class PredictProxy:
         self._holding = Holding(routes, settings.hold_seconds, settings.held_requests)
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and asks_async(scope["headers"]):  # to be kept first, which is the app's to do
+            await self._app(scope, receive, send)
+            return
         route = self._route(scope)
         if route is None and self._is_expected(scope):
             held = Held(receive)

@@ -31,6 +31,12 @@ STATUS: dict[type[Refusal], int] = {
     errors.ModelIdTaken: 409,
     errors.BeingDeleted: 409,
     errors.DeploymentNotReady: 503,
+    errors.PredictionNotFound: 404,
+    errors.PredictionExpired: 410,
+    errors.PlatformFull: 503,
+    errors.TooManyPending: 429,
+    errors.IdempotencyKeyInvalid: 422,
+    errors.IdempotencyKeyReused: 422,
 }
 _MEDIA_TYPE = "application/problem+json"
 _DOCUMENTED = {
@@ -78,7 +84,6 @@ def problem(
 async def _refusal(request: Request, error: Exception) -> Response:
     assert isinstance(error, Refusal)
     status = next(STATUS[class_] for class_ in type(error).__mro__ if class_ in STATUS)
-    not_ready = error if isinstance(error, errors.DeploymentNotReady) else None
     return problem(
         request,
         status,
@@ -86,8 +91,8 @@ async def _refusal(request: Request, error: Exception) -> Response:
         error.title,
         error.detail,
         causes=error.causes,
-        retry_after=str(not_ready.retry_after) if not_ready else None,
-        retryable=not_ready.may_recover if not_ready else None,
+        retry_after=None if error.retry_after is None else str(error.retry_after),
+        retryable=error.may_recover,
     )
 
 
