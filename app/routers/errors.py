@@ -12,7 +12,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from app.core import errors
+from app.core import errors, prediction_errors
 from app.core.errors import Cause, Outage, Refusal
 from app.core.names import PATTERNS
 from app.schemas.problem import CauseAnswer, Problem
@@ -31,12 +31,12 @@ STATUS: dict[type[Refusal], int] = {
     errors.ModelIdTaken: 409,
     errors.BeingDeleted: 409,
     errors.DeploymentNotReady: 503,
-    errors.PredictionNotFound: 404,
-    errors.PredictionExpired: 410,
-    errors.PlatformFull: 503,
-    errors.TooManyPending: 429,
-    errors.IdempotencyKeyInvalid: 422,
-    errors.IdempotencyKeyReused: 422,
+    prediction_errors.PredictionNotFound: 404,
+    prediction_errors.PredictionExpired: 410,
+    prediction_errors.PlatformFull: 503,
+    prediction_errors.TooManyPending: 429,
+    prediction_errors.IdempotencyKeyInvalid: 422,
+    prediction_errors.IdempotencyKeyReused: 422,
 }
 _MEDIA_TYPE = "application/problem+json"
 _DOCUMENTED = {

@@ -9,7 +9,8 @@ from datetime import UTC, datetime, timedelta
 from typing import NoReturn
 
 from app.core.conditions import DeploymentPhase, find
-from app.core.errors import DeploymentNotReady, IdempotencyKeyInvalid, PredictionExpired, PredictionNotFound
+from app.core.errors import DeploymentNotReady
+from app.core.prediction_errors import IdempotencyKeyInvalid, PredictionExpired, PredictionNotFound
 from app.core.predictions import Headers, Idempotency, Prediction, Question
 from app.core.settings import DeferredSettings
 from app.core.tasks import Deployment, Desired

@@ -15,7 +15,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.core.errors import IdempotencyKeyReused, PredictionNotFound, Refusal
+from app.core.errors import Refusal
+from app.core.prediction_errors import IdempotencyKeyReused, PredictionNotFound
 from app.core.predictions import Claim, Headers, Idempotency, Outcome, Prediction, Question
 from app.core.settings import DeferredSettings
 from app.core.tasks import Desired

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from app.core.errors import PlatformFull, TooManyPending
+from app.core.prediction_errors import PlatformFull, TooManyPending
 from app.core.settings import DeferredSettings
 
 

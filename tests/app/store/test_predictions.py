@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from app.core.errors import IdempotencyKeyReused, PlatformFull, PredictionNotFound, TooManyPending
+from app.core.prediction_errors import IdempotencyKeyReused, PlatformFull, PredictionNotFound, TooManyPending
 from app.core.predictions import Claim, Idempotency, Outcome, Question
 from app.core.settings import DeferredSettings
 from app.store.database import Database
