@@ -96,10 +96,13 @@ class LogSettings(Slice):
 
 
 class PredictSettings(Slice):
+    """How predictions pass the gateway. A client may shorten the deadline with X-Request-Timeout."""
+
     deadline_seconds: float = Field(60, gt=0)
     connect_timeout_seconds: float = Field(2, gt=0)
     hold_seconds: float = Field(60, ge=0, description="how long a prediction waits while replicas are being replaced")
-    held_requests: int = Field(256, ge=0, description="how many wait so at once, in each gateway")
+    held_requests: int = Field(1000, ge=0, description="how many wait so at once for one deployment, in each gateway")
+    in_flight_per_replica: int = Field(1024, ge=1, description="more at once are refused with 503, in each gateway")
 
 
 class DeferredSettings(Slice):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from app.core.predictions import Headers, Outcome, Question
 from app.proxy.asgi import App
-from app.proxy.problem import CONTENT_TYPE, REPLICA_LOST, Failure, problem
+from app.proxy.headers import Header
+from app.proxy.problem import REPLICA_LOST, Failure, answer_of
 from app.proxy.watch import Message
 
 ANSWER_TOO_LARGE = Failure(
@@ -41,8 +42,12 @@ class Inside:
 
 def refusal(failure: Failure, path: str, request_id: str) -> Outcome:
     """A failure as an outcome."""
-    body = problem(instance=path, request_id=request_id, **failure._asdict())
-    return Outcome(failure.status, ((b"content-type", CONTENT_TYPE),), body)
+    headers, body = answer_of(failure, request_id.encode(), path)
+    return Outcome(failure.status, _lasting(headers), body)
+
+
+def _lasting(headers: Iterable[Header]) -> Headers:
+    return tuple((name, value) for name, value in headers if name not in _REPEATED)
 
 
 class _Answer:
@@ -58,7 +63,7 @@ class _Answer:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            self.headers = tuple((name, value) for name, value in message["headers"] if name not in _REPEATED)
+            self.headers = _lasting(message["headers"])
             return
         self.parts.append(message.get("body", b""))
         self._limit -= len(self.parts[-1])

@@ -109,6 +109,8 @@ class Planner:
             termination_log=Placeholders.TERMINATION_LOG,
             use_gpu=request.use_gpu,
             cpu_threads=max(1, resources.cpu_millis // 1000),
+            batch_latency_ms=profile.serving.batch_latency_ms,
+            max_batch_rows=profile.serving.max_batch_rows,
         )
         return ServerSpec(
             name=server_name(request.task_id),
@@ -118,7 +120,7 @@ class Planner:
                 module="inference_server",
                 environment=letter.to_env(),
                 image=profile.serving.image,
-                requires=("uvicorn", *_IMPORTS[profile.family]),
+                requires=("httptools", *_IMPORTS[profile.family]),
                 install=_install("inference", profile.family),
             ),
             resources=resources,

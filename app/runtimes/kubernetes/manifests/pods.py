@@ -115,8 +115,11 @@ def _environment(program: Program, settings: KubernetesSettings) -> list[Manifes
 
 
 def _placed(value: str) -> str:
-    """`value` with its placeholders filled in; the cluster shall expand nothing else in it."""
-    value = value.replace("$(", "$$(")
+    """`value` with its placeholders filled in; the cluster shall expand nothing else in it.
+
+    Each `$` is doubled, as `$$` means `$` to a cluster wherever it stands: of `$$$(HOME)` it would expand HOME.
+    """
+    value = value.replace("$", "$$")
     for placeholder, place in _PLACES.items():
         value = value.replace(placeholder, place)
     return value
