@@ -46,6 +46,7 @@ class ServedModel:
         self._logged: LoggedModel | None = None
         self._seconds: dict[str, float] = {}
         self.cost = Cost()  # of a prediction, by its rows
+        self._cache = ModelCache(Path(letter.model_cache), letter.model_cache_bytes, self._notice_fetching)
         self.phase = Phase("Starting", "The server starts.")
 
     @property
@@ -119,8 +120,7 @@ class ServedModel:
                 f"Nobody wrote down what the model's files were when they were logged (there is no tag {DIGEST_TAG}), "
                 "so they cannot be checked; they are refused."
             )
-        cache = ModelCache(Path(self._letter.model_cache))
-        return cache.fetched(logged.digest, lambda folder: tracking.download(logged.artifact_uri, folder))
+        return self._cache.fetched(logged.digest, lambda *into: tracking.download(logged.artifact_uri, *into))
 
     def _notice_fetching(self, sentence: str) -> None:
         self.phase = Phase("Fetching", sentence)

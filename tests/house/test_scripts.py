@@ -34,8 +34,8 @@ class Cluster:
         kubectl.chmod(0o755)
         path = f"{self._folder}:{os.environ['PATH']}"
         return subprocess.run(
-            [CHECKOUT / script, *arguments], env={**os.environ, "PATH": path}, capture_output=True, text=True, timeout=60,
-            stdin=subprocess.DEVNULL,
+            [CHECKOUT / script, *arguments], env={**os.environ, "PATH": path}, stdin=subprocess.DEVNULL,
+            capture_output=True, text=True, timeout=60,
         )  # fmt: skip
 
 
