@@ -183,7 +183,7 @@ def assemble(
     registry = _registry()
     routes = RouteTable(Metrics(registry))
     leadership = Leadership(Lease(database, "controllers", _holder(), settings.controller.lease_seconds), nudges)
-    inside = Inside(settings.deferred.max_answer_bytes)
+    inside = Inside(routes, settings.deferred.max_answer_bytes)
     predictions = PredictionStore(database, settings.deferred)
     carrier = Carrier(predictions, inside.ask, f"{HOLDER_PREFIX}{_holder()}", settings.deferred.concurrency)
     prediction_controller = _prediction_controller(settings, database, predictions, carrier, registry)
@@ -205,7 +205,7 @@ def assemble(
         runtime=runtime,
         training=TrainingService(jobs, runtime, planner, nudge["jobs"]),
         deployments=DeploymentService(deployments, runtime, tracking, planner, nudges),
-        predictions=PredictionService(deployments, predictions, carrier, settings.deferred),
+        predictions=PredictionService(deployments, predictions, carrier, inside.away, settings.deferred),
         logs=LogService(runtime),
         routes=routes,
         inside=inside,

@@ -43,6 +43,11 @@ class PlatformFull(TooManyPending):
         super().__init__("The platform", bound)
 
 
+class TimeoutInvalid(Refusal):
+    code = "header-invalid"
+    title = "A header of the request is not valid"
+
+
 class IdempotencyKeyInvalid(Refusal):
     code = "idempotency-key-invalid"
     title = "The Idempotency-Key cannot be used"

@@ -10,6 +10,7 @@ from app.core.predictions import Headers, Outcome, Question
 from app.proxy.asgi import App
 from app.proxy.headers import Header
 from app.proxy.problem import REPLICA_LOST, Failure, answer_of
+from app.proxy.routes import RouteTable
 from app.proxy.watch import Message
 
 ANSWER_TOO_LARGE = Failure(
@@ -27,8 +28,14 @@ class Inside:
 
     app: App
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, routes: RouteTable, limit: int) -> None:
+        self._routes = routes
         self._limit = limit
+
+    def away(self, task_id: str) -> float:
+        """In how many seconds a replica is expected; 0 if one is ready, or none is expected."""
+        route = self._routes.get(task_id)
+        return route.spec.expected_in if route and route.spec.expected and not route.ready else 0
 
     async def ask(self, task_id: str, question: Question) -> Outcome:
         """The answer; a problem document where it broke off, or is too large. Cancel it to give up."""

@@ -35,6 +35,7 @@ STATUS: dict[type[Refusal], int] = {
     prediction_errors.PredictionExpired: 410,
     prediction_errors.PlatformFull: 503,
     prediction_errors.TooManyPending: 429,
+    prediction_errors.TimeoutInvalid: 400,
     prediction_errors.IdempotencyKeyInvalid: 422,
     prediction_errors.IdempotencyKeyReused: 422,
 }

@@ -75,7 +75,8 @@ async def predict(
     question = Question(lasting(tuple(request.headers.raw)), body, request.scope["request_id"])
     wait = None if wish.wait is None else min(wish.wait, settings.deferred.longest_wait_seconds)
     key = None if idempotency_key is None else idempotency_key[0] if len(idempotency_key) == 1 else ""
-    found = await predictions.submit(taskId, question, wait=wait or 0, key=key)
+    timeout = request.headers.get("x-request-timeout")
+    found = await predictions.submit(taskId, question, wait=wait or 0, timeout=timeout, key=key)
     path = request.url.path.removesuffix(f"/{taskId}/predict")
     response = _answer(found, predictions.expected(found), f"{path}/result/{found.id}")
     response.headers["preference-applied"] = "respond-async" if wait is None else f"respond-async, wait={wait}"

@@ -46,8 +46,9 @@ SURPRISE = Failure(
 class Carrier:
     """Holds claims as `holder`, and tries each until it has an answer, or its deadline has passed.
 
-    Predictions of one deployment wait for each other in its lane. Nothing is lost with this object: who finds its
-    claims in the store goes on with them. `on_end` is told the status of each outcome; None: others had it already.
+    Predictions of one deployment wait for each other in its lane. An id is the right to read a result, so no log has
+    it. Nothing is lost with this object: who finds its claims in the store goes on with them. `on_end` is told the
+    status of each outcome; None: others had it already.
     """
 
     def __init__(self, store: PredictionStore, ask: Ask, holder: str, width: int) -> None:
@@ -83,7 +84,10 @@ class Carrier:
             await asyncio.wait([task], timeout=seconds)
 
     def expected(self, deployment_uid: str, ahead: int) -> float | None:
-        """In how many seconds the one behind `ahead` others has its answer; None if nothing here tells."""
+        """In how many seconds the one behind `ahead` others has its answer; None if nothing here tells.
+
+        That a replica must start first is not counted.
+        """
         lane = self._lanes.get(deployment_uid)
         return lane.expected(ahead) if lane else None
 
@@ -107,7 +111,7 @@ class Carrier:
         try:
             [found] = await asyncio.gather(self._outcome(claim, lane), return_exceptions=True)
             if isinstance(found, BaseException):
-                log.error("surprise", prediction=claim.id, request_id=claim.request_id, exc_info=found)
+                log.error("surprise", request_id=claim.request_id, exc_info=found)
                 found = _refusal(SURPRISE, claim)
             if found is not None:
                 await self._record(claim, found)
@@ -133,7 +137,7 @@ class Carrier:
                 turn.retry_after = _retry_after(answer) if answer else 0
             if answer is None or turn.went_well or tries.losses >= LOSSES:
                 return answer
-            log.info("prediction_tried", prediction=claim.id, task_id=claim.task_id, status=answer.status)
+            log.info("prediction_tried", request_id=claim.request_id, task_id=claim.task_id, status=answer.status)
 
     async def _try(self, claim: Claim, tries: Tries) -> Outcome | None:
         try:
@@ -151,7 +155,7 @@ class Carrier:
             try:
                 is_ours = await self._store.record(claim, outcome, datetime.now(UTC))
             except Outage as outage:
-                log.warning("outcome_not_kept_yet", prediction=claim.id, code=outage.code, cause=str(outage))
+                log.warning("outcome_not_kept_yet", request_id=claim.request_id, code=outage.code, cause=str(outage))
                 await asyncio.sleep(pause(failures))
             else:
                 self.on_end(outcome.status if is_ours else None)

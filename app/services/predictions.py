@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 import secrets
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import NoReturn
 
 from app.core.conditions import DeploymentPhase, find
 from app.core.errors import DeploymentNotReady
-from app.core.prediction_errors import IdempotencyKeyInvalid, PredictionExpired, PredictionNotFound
+from app.core.prediction_errors import IdempotencyKeyInvalid, PredictionExpired, PredictionNotFound, TimeoutInvalid
 from app.core.predictions import Headers, Idempotency, Prediction, Question
 from app.core.settings import DeferredSettings
 from app.core.tasks import Deployment, Desired
-from app.proxy.headers import REQUEST_STOPS
+from app.proxy.headers import REQUEST_STOPS, HeadRefused, seconds
 from app.services.carrying import Carrier
 from app.store.deployments import DeploymentStore
 from app.store.predictions import NewPrediction, PredictionStore
@@ -30,11 +32,17 @@ class PredictionService:
     """The hot path is the proxy's; what comes here is to be answered later, or has no ready replica."""
 
     def __init__(
-        self, deployments: DeploymentStore, predictions: PredictionStore, carrier: Carrier, settings: DeferredSettings
+        self,
+        deployments: DeploymentStore,
+        predictions: PredictionStore,
+        carrier: Carrier,
+        away: Callable[[str], float],
+        settings: DeferredSettings,
     ) -> None:
         self._deployments = deployments
         self._predictions = predictions
         self._carrier = carrier
+        self._away = away
         self._settings = settings
 
     async def explain(self, task_id: str) -> NoReturn:
@@ -53,15 +61,18 @@ class PredictionService:
             may_recover=seen.phase in _RETRY_AFTER,
         )
 
-    async def submit(self, task_id: str, question: Question, *, wait: float = 0, key: str | None = None) -> Prediction:
+    async def submit(
+        self, task_id: str, question: Question, *, wait: float = 0, timeout: str | None = None, key: str | None = None
+    ) -> Prediction:
         """Keep the question, and answer it whatever becomes of this gateway. Returns after at most `wait` seconds.
 
-        The same key and question make one prediction. Raises `DeploymentNotFound`, `DeploymentNotReady` if it is
-        being deleted, `TooManyPending`, `IdempotencyKeyInvalid` and `IdempotencyKeyReused`.
+        `timeout` is the client's X-Request-Timeout: an answer that comes later is of no use to it. The same key and
+        question make one prediction. Raises `DeploymentNotFound`, `DeploymentNotReady` if it is being deleted,
+        `TooManyPending`, `TimeoutInvalid`, `IdempotencyKeyInvalid` and `IdempotencyKeyReused`.
         """
         deployment = await self._deployments.get(task_id)
         _refuse_deleted(deployment)
-        kept = await self._predictions.add(self._new(deployment, question, key))
+        kept = await self._predictions.add(self._new(deployment, question, _seconds(timeout), key))
         if isinstance(kept, str):
             return await self._predictions.get(kept)
         self._carrier.carry(kept)
@@ -80,10 +91,13 @@ class PredictionService:
 
     def expected(self, prediction: Prediction) -> float | None:
         """In how many seconds it has its answer; None if nothing tells."""
-        return self._carrier.expected(prediction.deployment_uid, prediction.ahead)
+        away = self._away(prediction.task_id)
+        known = self._carrier.expected(prediction.deployment_uid, prediction.ahead)
+        return away or None if known is None else max(known, away)
 
-    def _new(self, deployment: Deployment, question: Question, key: str | None) -> NewPrediction:
+    def _new(self, deployment: Deployment, question: Question, timeout: float, key: str | None) -> NewPrediction:
         now = datetime.now(UTC)
+        longest = min(timeout, self._settings.deadline_seconds)
         return NewPrediction(
             id=secrets.token_hex(16),
             task_id=deployment.task_id,
@@ -91,7 +105,7 @@ class PredictionService:
             holder=self._carrier.holder,
             question=question,
             created_at=now,
-            deadline_at=now + timedelta(seconds=self._settings.deadline_seconds),
+            deadline_at=now + timedelta(seconds=longest),
             idempotency=None if key is None else _idempotency(key, question),
         )
 
@@ -99,6 +113,15 @@ class PredictionService:
 def lasting(headers: Headers) -> Headers:
     """The headers of a request that its model shall see later: no credentials, and nothing about this connection."""
     return tuple(header for header in headers if header[0] not in _STOPS)
+
+
+def _seconds(timeout: str | None) -> float:
+    if timeout is None:
+        return math.inf
+    try:
+        return seconds(timeout.encode("latin-1"))
+    except HeadRefused as refused:
+        raise TimeoutInvalid(str(refused)) from None
 
 
 def _idempotency(key: str, question: Question) -> Idempotency:

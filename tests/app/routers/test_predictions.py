@@ -217,6 +217,14 @@ async def test_without_an_answer_in_time_it_fails_with_what_was_in_its_way(tmp_p
         assert "is not ready" in found.json()["detail"]
 
 
+async def test_the_client_may_shorten_the_deadline(tmp_path: Path) -> None:
+    async with AnswersWhenReleased() as upstream, deployed(tmp_path, upstream) as gateway:
+        found = await result(gateway, await ask(gateway, headers={**LATER, "x-request-timeout": "0.3"}))
+        assert (found.status_code, found.json()["code"]) == (504, "deadline-exceeded")
+        refused = await ask(gateway, headers={**LATER, "x-request-timeout": "soon"})
+        assert (refused.status_code, refused.json()["code"]) == (400, "header-invalid")
+
+
 async def test_one_that_takes_too_long_is_not_tried_again(tmp_path: Path) -> None:
     async with AnswersWhenReleased() as upstream, deployed(tmp_path, upstream, answer_seconds=0.2) as gateway:
         found = await result(gateway, await ask(gateway))
