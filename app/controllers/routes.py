@@ -47,10 +47,14 @@ class RouteController:
 
 def is_expected(deployment: Deployment, now: datetime) -> bool:
     """Whether it shall answer shortly, if it does not now: it was ready once, is wanted, and has not been away for
-    longer than a start may take. One that has no replicas on purpose is not waited for."""
-    if deployment.spec.replicas == 0 or not is_true(deployment.status.conditions, "Available"):
+    longer than a start may take. One that sleeps is woken; one that has no replicas by somebody's wish is not."""
+    status = deployment.status
+    if not is_true(status.conditions, "Available"):
         return False
-    ready = find(deployment.status.conditions, "Ready")
+    if deployment.spec.replicas == 0 or status.wanted == 0:
+        return deployment.elastic is not None
+    ready = find(status.conditions, "Ready")
     if ready is None or ready.status is Status.TRUE:
         return True
-    return now - ready.last_transition_time < deployment.spec.start_deadline
+    away_since = max(ready.last_transition_time, status.wanted_since or ready.last_transition_time)
+    return now - away_since < deployment.spec.start_deadline
