@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Protocol
 
-from app.core.addresses import Address
 from app.core.conditions import Status, find, is_true
+from app.core.routing import Backend, RouteSpec
 from app.core.tasks import Deployment, Desired
-from app.runtimes.base import ProcessState, Runtime
+from app.runtimes.base import ProcessState, Runtime, ServerObservation
 from app.store.deployments import DeploymentStore
-
-Addresses = tuple[Address, ...]
 
 
 class Publish(Protocol):
-    """Takes the ready replicas' addresses by task id, and the task ids that shall have a ready one shortly."""
+    """Takes the routes of all tasks, by task id."""
 
-    def __call__(self, wanted: Mapping[str, Addresses], expected: Collection[str]) -> None: ...
+    def __call__(self, wanted: Mapping[str, RouteSpec]) -> None: ...
 
 
 class RouteController:
@@ -30,19 +28,21 @@ class RouteController:
         self._publish = publish
 
     async def round(self) -> None:
-        wanted = {d.spec.name: d for d in await self._store.all() if d.desired is Desired.RUN}
-        observed = await self._runtime.observe_servers(list(wanted)) if wanted else {}
-        addresses = {
-            wanted[name].task_id: tuple(
-                replica.address
-                for replica in server.replicas
-                if replica.state is ProcessState.RUNNING and replica.address is not None
-            )
-            for name, server in observed.items()
-            if server.uid == wanted[name].uid
-        }
+        wanted = [d for d in await self._store.all() if d.desired is Desired.RUN]
+        observed = await self._runtime.observe_servers([d.spec.name for d in wanted]) if wanted else {}
         now = datetime.now(UTC)
-        self._publish(addresses, [one.task_id for one in wanted.values() if is_expected(one, now)])
+        self._publish({one.task_id: route_of(one, observed.get(one.spec.name), now) for one in wanted})
+
+
+def route_of(deployment: Deployment, server: ServerObservation | None, now: datetime) -> RouteSpec:
+    """The route of a deployment whose server was seen so; another life's server is not its own."""
+    replicas = server.replicas if server is not None and server.uid == deployment.uid else ()
+    ready = (one.address for one in replicas if one.state is ProcessState.RUNNING and one.address is not None)
+    return RouteSpec(
+        backends=(Backend(tuple(ready)),),
+        sticky_header=deployment.wanted.get("stickyHeader") or "",
+        expected=is_expected(deployment, now),
+    )
 
 
 def is_expected(deployment: Deployment, now: datetime) -> bool:

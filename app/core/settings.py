@@ -99,7 +99,7 @@ class PredictSettings(Slice):
     deadline_seconds: float = Field(60, gt=0)
     connect_timeout_seconds: float = Field(2, gt=0)
     hold_seconds: float = Field(60, ge=0, description="how long a prediction waits while replicas are being replaced")
-    held_requests: int = Field(256, ge=0, description="how many wait so at once, in each gateway")
+    held_requests: int = Field(1000, ge=0, description="how many wait so at once for one deployment, in each gateway")
 
 
 class ControllerSettings(Slice):

@@ -46,17 +46,30 @@ class PredictProxy:
         self._connect_timeout = settings.connect_timeout_seconds
         self._deadline = settings.deadline_seconds
         self._watch = Watch(self._deadline)
-        self._holding = Holding(routes, settings.hold_seconds, settings.held_requests)
+        self._holding = Holding(settings.hold_seconds, settings.held_requests)
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         route = self._route(scope)
-        if route is None and self._is_expected(scope):
-            held = Held(receive)
-            route, receive = await self._holding.wait(_path(scope), held), held.receive
         if route is None:
             await self._app(scope, receive, send)
             return
-        began = monotonic()
+        came = monotonic()
+        route.traffic.come(came)
+        try:
+            if not route.ready and route.spec.expected and self._holding.has_room(route):
+                if not route.traffic.held:
+                    self._routes.when_wanted()
+                held = Held(receive)
+                receive = held.receive
+                await self._holding.wait(route, held)
+            if route.ready:
+                await self._carry(route, scope, receive, send, came)
+            else:
+                await self._app(scope, receive, send)
+        finally:
+            route.traffic.leave(came, monotonic())
+
+    async def _carry(self, route: Route, scope: Message, receive: Receive, send: Send, came: float) -> None:
         exchange = Exchange(route, scope, receive, send, self._connect_timeout)
         self._watch.begin(exchange)
         failure = None
@@ -68,24 +81,15 @@ class PredictProxy:
             pass
         finally:
             self._watch.end(exchange)
-            route.meter.record(failure.status if failure else exchange.status, monotonic() - began)
+            route.traffic.count(failure.status if failure else exchange.status, monotonic() - came)
         if failure is not None and not exchange.answered:
             await _send_problem(failure, exchange, scope["path"], send)
 
-    @property
-    def held(self) -> int:
-        """How many predictions wait for a ready replica."""
-        return self._holding.held
-
     def _route(self, scope: Message) -> Route | None:
-        """The route for this request, if it is a prediction that a replica can answer."""
+        """The route for this request, if it is a prediction."""
         if scope["type"] != "http" or scope["method"] != "POST":
             return None
         return self._routes.find(_path(scope))
-
-    def _is_expected(self, scope: Message) -> bool:
-        """Whether this request is a prediction that a replica can answer after a while."""
-        return scope["type"] == "http" and scope["method"] == "POST" and self._routes.expects(_path(scope))
 
     def _failure(self, exchange: Exchange, error: BaseException) -> Failure | None:
         """What to tell the client; nothing if it left. Raises the error again if it is a cancellation from outside."""

@@ -7,7 +7,8 @@ from time import monotonic
 
 from app.proxy.client import Connection, ConnectionStale, ReplicaLost
 from app.proxy.headers import request_head
-from app.proxy.routes import Replica, Route
+from app.proxy.replicas import Replica
+from app.proxy.routes import Route
 from app.proxy.server import WHOLE_ANSWER, WholeAnswer
 from app.proxy.watch import Message, Receive, Watched
 
@@ -52,7 +53,7 @@ class Exchange(Watched):
         self._body = self._piece(await self.receive())
         if not self.body_received:
             await self._gather()
-        while (replica := self._route.choose(self._unreachable)) is not None:
+        while (replica := self._route.choose(None, self._unreachable)) is not None:
             self.replica = replica
             connection = None if self._fresh_only else replica.idle_connection()
             if connection is None and (connection := await self._connect(replica)) is None:
@@ -105,7 +106,12 @@ class Exchange(Watched):
 
     def _request(self, replica: Replica) -> bytes:
         """The request as it is sent, with its whole body or the first piece of it."""
-        start = b"%b%bx-request-id: %b\r\n" % (replica.request_line, self._lines, self.request_id)
+        start = b"POST %b/predict%b%bx-request-id: %b\r\n" % (
+            replica.prefix,
+            replica.lines,
+            self._lines,
+            self.request_id,
+        )
         if self.body_received:
             return b"%bcontent-length: %d\r\n\r\n%b" % (start, len(self._body), self._body)
         if self._length is not None:

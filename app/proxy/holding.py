@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 
-from app.proxy.routes import Route, RouteTable
+from app.proxy.routes import Route
 from app.proxy.watch import Message, Receive
 
 BODY_LIMIT = 256 << 10  # bytes of a held request that are kept; the rest waits at the client
@@ -35,32 +35,28 @@ class Held:
 
 
 class Holding:
-    """At most `limit` requests of this gateway wait, each for at most `seconds`."""
+    """At most `limit` requests of each task wait at this gateway, each for at most `seconds`."""
 
-    def __init__(self, routes: RouteTable, seconds: float, limit: int) -> None:
-        self._routes = routes
+    def __init__(self, seconds: float, limit: int) -> None:
         self._seconds = seconds
         self._limit = limit
-        self.held = 0
 
-    async def wait(self, path: str, held: Held) -> Route | None:
-        """The route that answers for `path`; None if there is none in time, or too many wait, or the client left."""
-        if self.held >= self._limit:
-            return None
-        self.held += 1
+    def has_room(self, route: Route) -> bool:
+        return route.traffic.held < self._limit
+
+    async def wait(self, route: Route, held: Held) -> bool:
+        """Whether the route is ready; not if it is not in time, or is expected no more, or the client left."""
         watching = asyncio.create_task(held.watch())
-        watching.add_done_callback(lambda _: self._routes.wake())
+        watching.add_done_callback(lambda _: route.wake())
+        route.traffic.held += 1
         try:
             async with asyncio.timeout(self._seconds):
-                return await self._found(path, watching)
+                while not route.ready and route.spec.expected and not watching.done():
+                    await route.changed.wait()
         except TimeoutError:
-            return None
+            pass
         finally:
-            self.held -= 1
+            route.traffic.held -= 1
             watching.cancel()
             await asyncio.gather(watching, return_exceptions=True)
-
-    async def _found(self, path: str, watching: asyncio.Task[None]) -> Route | None:
-        while (route := self._routes.find(path)) is None and self._routes.expects(path) and not watching.done():
-            await self._routes.changed()
-        return None if watching.done() else route
+        return route.ready and not held.left

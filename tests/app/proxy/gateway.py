@@ -15,6 +15,7 @@ import uvicorn
 from prometheus_client import CollectorRegistry
 
 from app.core.addresses import Address
+from app.core.routing import Backend, Load, RouteSpec
 from app.core.settings import PredictSettings
 from app.proxy.asgi import PredictProxy
 from app.proxy.metrics import Metrics
@@ -50,6 +51,11 @@ async def fell_through(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
+def to(*addresses: tuple[Any, ...], **spec: Any) -> RouteSpec:
+    """A route to these replicas, all of one version."""
+    return RouteSpec((Backend(tuple(Address(*address) for address in addresses)),), **spec)
+
+
 class Gateway:
     def __init__(self, settings: PredictSettings) -> None:
         self.registry = CollectorRegistry()
@@ -58,13 +64,13 @@ class Gateway:
         self.port = 0
 
     @property
-    def held(self) -> int:
-        return self.app.held
+    def load(self) -> Load:
+        return self.routes.loads()["iris"]
 
     def route(self, *upstreams: Upstream | tuple[str, int]) -> Route:
         """Let these be the replicas of the task `iris`."""
         addresses = [up.address if isinstance(up, Upstream) else up for up in upstreams]
-        self.routes.update({"iris": [Address(*address) for address in addresses]})
+        self.routes.update({"iris": to(*addresses)})
         route = self.routes.get("iris")
         assert route is not None
         return route

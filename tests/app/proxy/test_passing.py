@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.app.proxy.gateway import PATH, gateway, request_bytes
+from tests.app.proxy.gateway import PATH, gateway, request_bytes, to
 from tests.app.proxy.upstreams import AnswersAtOnceInChunks, AnswersInChunks, Sends, Upstream, answer
 
 SLOW = settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
@@ -193,7 +193,7 @@ async def test_requests_of_one_connection_are_answered_in_turn() -> None:
 )
 async def test_all_else_falls_through(method: str, path: str) -> None:
     async with Upstream() as upstream, gateway(upstream) as it:
-        it.routes.update({"iris": [upstream.address], "asleep": []})
+        it.routes.update({"iris": to(upstream.address), "asleep": to()})
         reply = await it.post(method=method, path=path)
     assert reply.body == f"{method} {path} fell through".encode()
     assert upstream.connections == 0

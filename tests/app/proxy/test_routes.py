@@ -9,8 +9,9 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from app.core.addresses import Address
 from app.proxy.metrics import Metrics
-from app.proxy.routes import IDLE_SECONDS, RouteTable
-from tests.app.proxy.gateway import gateway, until
+from app.proxy.replicas import IDLE_SECONDS
+from app.proxy.routes import RouteTable
+from tests.app.proxy.gateway import gateway, to, until
 from tests.app.proxy.upstreams import AnswersWhenReleased, Sends, Upstream, answer
 
 
@@ -80,7 +81,7 @@ async def test_a_replica_that_goes_has_its_idle_connections_closed() -> None:
     async with Upstream() as upstream, gateway(upstream) as it:
         await it.post()
         assert upstream.open == 1
-        it.routes.update({"iris": []})
+        it.routes.update({"iris": to()})
         await until(lambda: upstream.open == 0)
 
 
@@ -144,17 +145,20 @@ async def test_labels_vanish_with_their_route_even_if_an_answer_comes_later() ->
 
 def test_an_update_is_idempotent_and_tells_the_whole_truth() -> None:
     routes = RouteTable(Metrics(CollectorRegistry()))
-    wanted = {"a": [Address("127.0.0.1", 1), Address("127.0.0.1", 1), Address("::1", 2)], "b": []}
+    wanted = {"a": to(("127.0.0.1", 1), ("127.0.0.1", 1), ("::1", 2)), "b": to()}
     routes.update(wanted)
     first = routes.get("a")
     assert first is not None
-    replicas = list(first.replicas)
+    replicas = first.replicas
     routes.update(wanted)
     assert routes.get("a") is first
-    assert first.replicas == replicas
-    assert [replica.address for replica in replicas] == [Address("127.0.0.1", 1), Address("::1", 2)]
-    assert b"host: [::1]:2\r\n" in replicas[1].request_line
-    routes.update({"b": []})
+    assert set(first.replicas) == set(replicas)
+    lines = {replica.address: replica.lines for replica in replicas}
+    assert lines.keys() == {Address("127.0.0.1", 1), Address("::1", 2)}
+    assert b"host: [::1]:2\r\n" in lines[Address("::1", 2)]
+    routes.update({"b": to()})
     assert routes.get("a") is None
-    assert routes.get("b") is not None
-    assert routes.find("/inference/b/predict") is None
+    b = routes.get("b")
+    assert b is not None
+    assert routes.find("/inference/b/predict") is b
+    assert not b.ready
