@@ -73,12 +73,14 @@ class Api:
         """A request of a client that is to be counted; answers are passed as they come, watches without end."""
         kind = "watch" if "watch" in request.query else request.method
         self.counted[f"{kind} {request.path.rsplit('/', 1)[1]}"] += 1
-        headers = {"Content-Type": request.headers.get("Content-Type", "application/json")}
+        headers = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
+        headers |= {name: value for name, value in request.headers.items() if name in headers}
         timeout = aiohttp.ClientTimeout(total=None)
         async with self._session.request(
             request.method, self.server + request.path_qs, data=await request.read(), headers=headers, timeout=timeout
         ) as answer:
-            passed = web.StreamResponse(status=answer.status, headers={"Content-Type": "application/json"})
+            encoding = {name: value for name, value in answer.headers.items() if name == "Content-Encoding"}
+            passed = web.StreamResponse(status=answer.status, headers={"Content-Type": "application/json", **encoding})
             await passed.prepare(request)
             with suppress(ConnectionResetError):  # the client has left
                 async for piece in answer.content.iter_any():

@@ -25,7 +25,7 @@ from app.runtimes.kubernetes.manifests import MANAGER, Manifest
 from app.runtimes.kubernetes.settings import KubernetesSettings
 
 JSON, MERGE, APPLY = "application/json", "application/merge-patch+json", "application/apply-patch+yaml"
-PAGE = 200  # objects: a page is decoded in one go, which must not hold up the event loop
+PAGE = 100  # objects: a page is decoded in one go, which must not hold up the event loop
 STRATEGIC = "application/strategic-merge-patch+json"
 _NO_LOG = re.compile(rb"unable to retrieve container logs for \S+")
 _NO_CONTAINER = re.compile("waiting to start|previous terminated container")  # whose log was asked for

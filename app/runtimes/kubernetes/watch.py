@@ -79,7 +79,8 @@ class Watch(Generic[T]):
                 await self._follow()
                 brief = time.monotonic() - began < _BRIEF  # a server that closes at once is not asked at once again
                 backoff = min(_LAST_BACKOFF, backoff * 2) if brief else _FIRST_BACKOFF
-            except Expired:
+            except Expired as expired:
+                log.info("watch_expired", path=self.path, cause=str(expired))
                 relist = True
             except RuntimeUnavailable as outage:
                 relist = True
@@ -92,7 +93,7 @@ class Watch(Generic[T]):
 
     async def _list(self) -> None:
         """What a write of ours brought meanwhile is newer than the list, and stays."""
-        named = set()
+        named, began = set(), time.monotonic()
         async for page in self._client.pages(self.path, self._query):
             version = int(page["metadata"]["resourceVersion"])
             for item in page["items"]:
@@ -106,6 +107,7 @@ class Watch(Generic[T]):
         self._version, self.trouble = version, ""
         self.synced.set()
         self.tried.set()
+        log.info("watch_listed", path=self.path, objects=len(named), seconds=round(time.monotonic() - began, 3))
         self._changed(None, None)
 
     async def _follow(self) -> None:
