@@ -98,7 +98,9 @@ class InferenceApp:
     async def _ready(self, scope: Scope, receive: Receive) -> _Answer:
         phase = self._model.phase
         content = {"reason": phase.reason, "message": phase.message}
-        return _Answer.json(200 if self._model.is_ready else 503, content)
+        if not self._model.is_ready:
+            return _Answer.json(503, content)
+        return _Answer.json(200, {**content, "seconds": self._model.describe().get("seconds", {})})
 
     async def _describe(self, scope: Scope, receive: Receive) -> _Answer:
         self._require_ready()

@@ -28,7 +28,7 @@ from inference_server.worker import Worker
 
 log = logging.getLogger("inference_server")
 
-DRAIN_SECONDS = 30  # for requests in flight when told to stop
+DRAIN_SECONDS = 65  # for requests in flight when told to stop: above the deadline of a prediction
 KEEP_ALIVE_SECONDS = 120  # longer than a proxy keeps an idle connection, so that the proxy is the one to close it
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 

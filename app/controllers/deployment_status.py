@@ -105,7 +105,10 @@ def _why_asleep(deployment: Deployment) -> tuple[str, str]:
         return "ScaledToZero", "It has no replicas."
     usual = usual_seconds(deployment.status.wakes)
     soon = f", in about {usual:.1f} s" if usual else ""
-    return "Asleep", f"It sleeps: no prediction came for {deployment.elastic.idle_seconds} s. The next one wakes it{soon}."
+    return (
+        "Asleep",
+        f"It sleeps: no prediction came for {deployment.elastic.idle_seconds} s. The next one wakes it{soon}.",
+    )
 
 
 def _counted(deployment: Deployment, now: datetime) -> DeploymentStatus:

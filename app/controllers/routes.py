@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from typing import Protocol
 
 from app.core.conditions import Status, find, is_true
 from app.core.routing import Backend, RouteSpec
+from app.core.scaling import usual_seconds
 from app.core.tasks import Deployment, Desired
 from app.runtimes.base import ProcessState, Runtime, ServerObservation
 from app.store.deployments import DeploymentStore
@@ -19,18 +20,24 @@ class Publish(Protocol):
     def __call__(self, wanted: Mapping[str, RouteSpec]) -> None: ...
 
 
+_SLOW_WAKE = 1.5  # times what a wake usually takes
+
+
 class RouteController:
-    """Publishes the routes of every deployment that is not being deleted."""
+    """Publishes the routes of every deployment that is not being deleted. `elastic` are the tasks of those that follow
+    their load, as last seen."""
 
     def __init__(self, store: DeploymentStore, runtime: Runtime, publish: Publish) -> None:
         self._store = store
         self._runtime = runtime
         self._publish = publish
+        self.elastic: Collection[str] = frozenset()
 
     async def round(self) -> None:
         wanted = [d for d in await self._store.all() if d.desired is Desired.RUN]
         observed = await self._runtime.observe_servers([d.spec.name for d in wanted]) if wanted else {}
         now = datetime.now(UTC)
+        self.elastic = frozenset(one.task_id for one in wanted if one.elastic)
         self._publish({one.task_id: route_of(one, observed.get(one.spec.name), now) for one in wanted})
 
 
@@ -42,6 +49,7 @@ def route_of(deployment: Deployment, server: ServerObservation | None, now: date
         backends=(Backend(tuple(ready)),),
         sticky_header=deployment.wanted.get("stickyHeader") or "",
         expected=is_expected(deployment, now),
+        hold_seconds=_SLOW_WAKE * (usual_seconds(deployment.status.wakes) or 0.0) if deployment.elastic else 0.0,
     )
 
 

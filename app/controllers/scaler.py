@@ -49,8 +49,6 @@ class Scaler:
         return decision
 
 
-
-
 def _situation(deployment: Deployment, found: ServerObservation | None) -> Situation:
     replicas = found.replicas if found else ()
     status = deployment.status

@@ -32,8 +32,10 @@ class Memory:
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """What runs: `wanted` was decided last; of these `ready` answer, and `starved` find no place. `settled`: it has been
-    ready, and no rollout is on its way."""
+    """What runs: `wanted` was decided last; of these `ready` answer, and `starved` find no place.
+
+    `settled`: it has been ready, and no rollout is on its way.
+    """
 
     wanted: int
     ready: int
@@ -49,9 +51,7 @@ class Decision:
     load_asks: int
 
 
-def decide(
-    elastic: Elastic, seen: Situation, demand: Demand, memory: Memory, now: float
-) -> tuple[Decision, Memory]:
+def decide(elastic: Elastic, seen: Situation, demand: Demand, memory: Memory, now: float) -> tuple[Decision, Memory]:
     """The decision, and what to remember for the next one.
 
     A deployment that sleeps is woken by a prediction that waits, never by this. One whose replicas are all on their way

@@ -1,5 +1,4 @@
-"""The controller of traffic: what this gateway's proxy has of each elastic deployment, told to the one whose controllers
-act; and the wakes. It runs on every gateway."""
+"""The controller of traffic, on every gateway: what its proxy has of each elastic deployment, and the wakes."""
 
 from __future__ import annotations
 
@@ -23,7 +22,8 @@ Loads = Callable[[], Mapping[str, Load]]
 class TrafficController:
     """`loads` are the proxy's, by task id; `elastic` the tasks whose load matters. `woken` is called after a wake.
 
-    The gateway that leads tells nobody: it has its own demands at hand. A gateway without load writes nothing.
+    What a gateway has is told to the one whose controllers act, by way of the store. That one tells nobody, as it has
+    its own at hand; a gateway without load writes nothing.
     """
 
     def __init__(
@@ -79,3 +79,23 @@ class TrafficController:
         if (demands != self._told and age >= REPORT_SECONDS) or (demands and age >= REPEAT_SECONDS):
             await self._reports.report(demands)
             self._told, self._told_at = demands, now
+
+
+class WakeListener:
+    """Hears, on the gateway that leads, of wakes that others have noted; `heard` is called after each."""
+
+    PERIOD = 0.2  # seconds; a read of one number, and none where nothing can be woken
+
+    def __init__(
+        self, store: DeploymentStore, elastic: Callable[[], Collection[str]], heard: Callable[[], None]
+    ) -> None:
+        self._store, self._elastic, self._heard = store, elastic, heard
+        self._known = 0
+
+    async def round(self) -> None:
+        if not self._elastic():
+            return
+        wakes = await self._store.wakes()
+        if wakes != self._known:
+            self._known = wakes
+            self._heard()

@@ -1,4 +1,4 @@
-"""How long a deployment takes from no replica to the first that is ready, phase by phase, and what is left of it."""
+"""How long a deployment takes from no replica to the first that is ready, phase by phase."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from app.runtimes.base import ProcessState, ReplicaObservation, ServerObservatio
 
 KEPT = 5  # wakes that estimates are made of
 _ORDER = tuple(StartPhase)
-_WITHIN = (StartPhase.START, StartPhase.FETCH, StartPhase.LOAD, StartPhase.WARM_UP)
+_OWN = (StartPhase.FETCH, StartPhase.LOAD, StartPhase.WARM_UP)  # of the server's program
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,17 +35,22 @@ class Stopwatch:
 
 
 def with_told(seconds: Mapping[StartPhase, float], told: Mapping[StartPhase, float]) -> Mapping[StartPhase, float]:
-    """`seconds` with what the server measured of its own phases, which were seen from outside; the sum stays."""
-    whole = sum(seconds[phase] for phase in _WITHIN)
-    if not told or sum(told.values()) > whole:
-        return seconds
-    return {**seconds, **told, StartPhase.START: whole - sum(told.values())}
+    """`seconds`, seen from outside, with what those who did it say they took; the sum stays what it was."""
+    pull = min(told.get(StartPhase.PULL, seconds[StartPhase.PULL]), seconds[StartPhase.PULL])
+    start = seconds[StartPhase.START] + seconds[StartPhase.PULL] - pull
+    own = {phase: told[phase] for phase in _OWN if phase in told}
+    rest = start + sum(seconds[phase] for phase in own) - sum(own.values())
+    if rest < 0:
+        own, rest = {}, start
+    return {**seconds, **own, StartPhase.PULL: pull, StartPhase.START: rest}
 
 
 class WakeWatch:
     """Measures the starts that this gateway leads from their first moment to their last; others are not measured."""
 
-    def __init__(self, record: Callable[[str, Wake], None], clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, record: Callable[[str, Wake], None] = lambda *_: None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._record, self._clock = record, clock
         self._running: dict[str, Stopwatch] = {}
 

@@ -61,7 +61,7 @@ SERVERS_OWN = {  # the words of a server that is not ready yet, and what they me
 
 
 def told_seconds(said: object) -> dict[StartPhase, float]:
-    """What a server says its own phases took; nothing of what cannot be read."""
+    """What is said that phases took, by name; nothing of what cannot be read."""
     told = said if isinstance(said, Mapping) else {}
-    found = {phase: told.get(phase.value) for phase in (StartPhase.FETCH, StartPhase.LOAD, StartPhase.WARM_UP)}
+    found = {phase: told.get(phase.value) for phase in StartPhase}
     return {phase: float(value) for phase, value in found.items() if isinstance(value, int | float) and value >= 0}

@@ -35,7 +35,8 @@ class Held:
 
 
 class Holding:
-    """At most `limit` requests of each task wait at this gateway, each for at most `seconds`."""
+    """At most `limit` requests of each task wait at this gateway, each for at most `seconds`, or longer where the route
+    says so; with 0 none waits."""
 
     def __init__(self, seconds: float, limit: int) -> None:
         self._seconds = seconds
@@ -50,7 +51,7 @@ class Holding:
         watching.add_done_callback(lambda _: route.wake())
         route.traffic.held += 1
         try:
-            async with asyncio.timeout(self._seconds):
+            async with asyncio.timeout(self._seconds and max(self._seconds, route.spec.hold_seconds)):
                 while not route.ready and route.spec.expected and not watching.done():
                     await route.changed.wait()
         except TimeoutError:

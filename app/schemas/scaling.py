@@ -59,7 +59,9 @@ class ScalingRequest(Request):
         given = self._given
         if "replicas" in self.model_fields_set and getattr(self, "replicas", None) is not None:
             if given:
-                raise _refused(("replicas", *given), "Send either replicas, a fixed number, or bounds to follow the load.")
+                raise _refused(
+                    ("replicas", *given), "Send either replicas, a fixed number, or bounds to follow the load."
+                )
             return None
         if not given:
             return kept
@@ -84,7 +86,9 @@ def _checked(given: Mapping[str, int], merged: Elastic) -> Elastic:
         bounds = [name for name in ("min_replicas", "max_replicas") if name in given]
         raise _refused(bounds, f"minReplicas would be {least} and maxReplicas {most}, which is less.")
     if "idle_seconds" in given and least > 0:
-        raise _refused(["idle_seconds"], f"With minReplicas {least} it never sleeps: send minReplicas 0, or leave it out.")
+        raise _refused(
+            ["idle_seconds"], f"With minReplicas {least} it never sleeps: send minReplicas 0, or leave it out."
+        )
     return merged
 
 
