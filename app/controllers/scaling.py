@@ -11,6 +11,7 @@ from app.store.loads import Demand
 
 PANIC_FACTOR = 2  # a burst that takes so many times the replicas that are ready
 SLOWEST = 2  # how many times fewer there may be at each step down
+WAKING_SECONDS = 15.0  # the least time to be ready in for one that was woken: who woke it tells of it a little later
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,7 @@ class Memory:
     since: float
     active_at: float
     panicked_at: float = -math.inf
+    asleep: bool = False
 
     @classmethod
     def fresh(cls, now: float) -> Memory:
@@ -57,8 +59,9 @@ def decide(elastic: Elastic, seen: Situation, demand: Demand, memory: Memory, no
     A deployment that sleeps is woken by a prediction that waits, never by this. One whose replicas are all on their way
     gets no more of them: what waits says nothing of how fast they will be.
     """
-    if demand.busy:
+    if demand.busy or (memory.asleep and seen.wanted):
         memory = replace(memory, active_at=now)
+    memory = replace(memory, asleep=seen.wanted == 0)
     asked, panics = (math.ceil(average / elastic.target_concurrency) for average in (demand.stable, demand.panic))
     if panics >= PANIC_FACTOR * max(1, seen.ready):
         memory = replace(memory, panicked_at=now)
@@ -68,7 +71,8 @@ def decide(elastic: Elastic, seen: Situation, demand: Demand, memory: Memory, no
 
 
 def _replicas(elastic: Elastic, seen: Situation, asked: int, memory: Memory, now: float, *, calm: bool) -> int:
-    is_idle = now - memory.active_at >= elastic.idle_seconds
+    patience = elastic.idle_seconds if seen.ready else max(elastic.idle_seconds, WAKING_SECONDS)
+    is_idle = now - memory.active_at >= patience
     if elastic.min_replicas == 0 and (seen.wanted == 0 or (is_idle and seen.settled)):
         return 0
     wanted = max(1, asked)
