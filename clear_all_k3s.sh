@@ -22,7 +22,7 @@ while [ $# -gt 0 ]; do
     --yes) yes=yes; shift ;;
     --data) data=yes; shift ;;
     -*) die "There is no option $1; see --help." ;;
-    *) namespace=$1; shift ;;
+    *) set_namespace "$1"; shift ;;
     esac
 done
 
@@ -31,18 +31,39 @@ others=services,ingresses.networking.k8s.io,networkpolicies.networking.k8s.io,po
 others+=,serviceaccounts,roles.rbac.authorization.k8s.io,rolebindings.rbac.authorization.k8s.io
 keeper=secret/modelyard-stores # opens the data, so it stays and goes with them
 
-names() { in_namespace get "$1" -l "$ours" --ignore-not-found -o name; }
-volumes() {
+# Who cannot look, cannot say that nothing is left.
+unseen() { die "What is in the namespace $namespace cannot be seen (see above), so it stays unknown what is left. Clear again when it can."; }
+found() { in_namespace get "$@" --ignore-not-found -o name || unseen; }
+names() { found "$1" -l "$ours"; }
+
+# Cluster-scoped objects bear the namespace in their names. Who has rights in the namespace only may not see them.
+unlooked=()
+may_list() { kubectl auth can-i list "$1" --all-namespaces >/dev/null 2>&1; }
+look_around() {
+    local kind
+    for kind in persistentvolumes clusterroles clusterrolebindings; do may_list "$kind" || unlooked+=("$kind"); done
+}
+unseen_are() { [[ " ${unlooked[*]} " == *" $1 "* ]]; }
+
+volumes() { # bound to a claim of the namespace; or to none, and made for it
+    if unseen_are persistentvolumes; then return; fi
     kubectl get persistentvolumes -l "$ours" --ignore-not-found -o go-template='
 {{- range .items}}{{with .spec.claimRef}}{{.namespace}}{{end}} persistentvolume/{{.metadata.name}}{{"\n"}}{{end}}' |
-        sed -n "s/^$namespace //p"
+        sed -nE "s#^$namespace ##p; s#^ (persistentvolume/modelyard-(postgres|s3)-$namespace)\$#\1#p"
 }
-cluster_scoped() { kubectl get clusterrole,clusterrolebinding -l "$ours" --ignore-not-found -o name | grep "/modelyard-nodes-$namespace\$" || true; }
-keeper() { names secrets | grep -x "$keeper" || true; }
+cluster_scoped() {
+    local kind
+    for kind in clusterroles clusterrolebindings; do
+        if unseen_are "$kind"; then continue; fi
+        kubectl get "$kind" -l "$ours" --ignore-not-found -o name | sed -n "\#/modelyard-nodes-$namespace\$#p"
+    done
+}
+keeper() { names secrets | sed -n "\#^$keeper\$#p"; }
 data_names() { names persistentvolumeclaims; keeper; volumes; }
+other_names() { names "$others" | sed "\#^$keeper\$#d"; }
 left() { # all that is to go and is there
     names "$workloads"
-    names "$others" | grep -vx "$keeper" || true
+    other_names
     cluster_scoped
     if [ "$data" = yes ]; then data_names; fi
 }
@@ -57,7 +78,8 @@ ask() {
     [[ $answer =~ ^[yY](es)?$ ]] || die "Nothing was deleted."
 }
 
-delete() { in_namespace delete --ignore-not-found --wait --timeout="$patience" "$@" 2>&1 >/dev/null | { grep -v '^Warning: deleting cluster-scoped' >&2 || true; }; }
+# What does not go is said, and the rest is gone on with: the proof at the end decides.
+delete() { in_namespace delete --ignore-not-found --wait --timeout="$patience" "$@" 2>&1 >/dev/null | sed '/^[Ww]arning: deleting cluster-scoped/d' >&2 || true; }
 delete_names() { local found; mapfile -t found; [ ${#found[@]} -eq 0 ] || delete "$@" "${found[@]}"; }
 
 take_down() {
@@ -66,7 +88,7 @@ take_down() {
     in_namespace wait pods -l "$ours,$component=gateway" --for=delete --timeout="$patience" >/dev/null 2>&1 || true
     names deployments.apps,statefulsets.apps,jobs.batch | delete_names --cascade=foreground
     names replicasets.apps,pods | delete_names # of earlier runs: nothing owns them
-    names "$others" | { grep -vx "$keeper" || true; } | delete_names
+    other_names | delete_names
     cluster_scoped | delete_names
     if [ "$data" = yes ]; then take_data; fi
 }
@@ -78,19 +100,27 @@ take_data() {
     keeper | delete_names
 }
 
-foreign() { # what somebody else keeps in the namespace
-    in_namespace get "$workloads,$others,persistentvolumeclaims" --ignore-not-found -o name |
-        grep -vE '^(configmap/kube-root-ca\.crt|serviceaccount/default|secret/default-token-.*)$' || true
+# What somebody else keeps in the namespace: of every kind that can be listed, but what the cluster itself puts there.
+foreign() {
+    local kinds
+    kinds=$(kubectl api-resources --namespaced --verbs=list -o name |
+        grep -vE '^(events|endpoints|endpointslices|pods\.metrics)\b') || unseen
+    found "${kinds//$'\n'/,}" |
+        sed -E '\#^(configmap/kube-root-ca\.crt|serviceaccount/default|secret/default-token-.*)$#d'
 }
 
+made_by_a_deploy() { [ "$(kubectl get namespace "$namespace" --ignore-not-found -o 'go-template={{index .metadata.labels "app.kubernetes.io/part-of"}}')" = modelyard ]; }
+
 take_namespace() {
-    if [ "$data" = no ] || ! kubectl get namespaces -l "$ours" -o name | grep -qx "namespace/$namespace"; then return; fi
-    local others_things; others_things=$(foreign)
+    if [ "$data" = no ] || ! made_by_a_deploy; then return; fi
+    local others_things
+    others_things=$(foreign) || die "So the namespace $namespace stays."
     if [ -n "$others_things" ]; then
         printf 'The namespace %s stays, since these are in it:\n%s\n' "$namespace" "$(indented "$others_things")"
         return
     fi
     delete namespace "$namespace"
+    if namespace_exists; then die "The namespace $namespace is still there; clear again, or look at it with kubectl describe."; fi
     echo "The namespace $namespace is gone too."
 }
 
@@ -99,6 +129,7 @@ prove() {
     [ -z "$rest" ] || die "These are left; look at them with kubectl describe, and clear again:
 $rest"
     echo "Nothing of the platform is left in the namespace $namespace."
+    [ ${#unlooked[@]} -eq 0 ] || echo "You may not list ${unlooked[*]}: if an overlay made such, they are left."
     if [ "$data" = no ]; then
         rest=$(data_names)
         [ -z "$rest" ] || printf 'The data stay (--data takes them too):\n%s\n' "$(indented "$rest")"
@@ -107,6 +138,7 @@ $rest"
 
 need_cluster
 namespace_exists || { echo "There is no namespace $namespace, so there is nothing to clear."; exit; }
+look_around
 going=$(left)
 if [ -n "$going" ]; then
     printf 'These will be deleted from the namespace %s:\n%s\n' "$namespace" "$(indented "$going")"

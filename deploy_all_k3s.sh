@@ -32,12 +32,13 @@ while [ $# -gt 0 ]; do
         [ $# -ge 2 ] || die "$1 needs a value."
         declare "${1#--}=$2"; shift 2 ;;
     -*) die "There is no option $1; see --help." ;;
-    *) namespace=$1; shift ;;
+    *) set_namespace "$1"; shift ;;
     esac
 done
 [ -d "$overlay" ] || overlay=$home/kubernetes/overlays/$overlay
 [ -f "$overlay/kustomization.yaml" ] || die "There is no overlay $(basename "$overlay"); there are: $(folders overlays)"
 [ -f "$profiles" ] || die "There is no file of profiles $profiles."
+[[ $timeout =~ ^[1-9][0-9]{0,8}$ ]] || die "--timeout takes whole seconds, not '$timeout'."
 for one in "${components[@]}"; do
     [ -d "$home/kubernetes/components/$one" ] || die "There is no component $one; there are: $(folders components)"
 done
@@ -93,7 +94,12 @@ has() { grep -qE "^  name: $1\$" "$manifests"; }
 
 # --- secrets -----------------------------------------------------------------
 
-secret_exists() { in_namespace get secret "$1" >/dev/null 2>&1; }
+secret_exists() {
+    local said
+    said=$(in_namespace get secret "$1" -o name 2>&1) && return
+    [[ $said == *NotFound* ]] || die "Whether the Secret $1 is there, the cluster does not say: $said"
+    return 1
+}
 random() { head -c 48 /dev/urandom | base64 | tr -dc 'a-zA-Z0-9' | head -c 32; }
 
 make_secrets() {
@@ -110,10 +116,16 @@ make_secrets() {
     fi
 }
 
+# Of two deploys at once the first one's is kept.
+create_once() {
+    local said
+    said=$(in_namespace create -f - 2>&1 >/dev/null) || [[ $said == *AlreadyExists* ]] || die "$said"
+}
+
 # Through standard input: what stands in arguments can be read by every user of this machine.
 make_store_secret() {
     local password; password=$(random)
-    in_namespace create -f - >/dev/null <<YAML
+    create_once <<YAML
 apiVersion: v1
 kind: Secret
 metadata: {name: modelyard-stores, labels: {app.kubernetes.io/part-of: modelyard}}
@@ -134,7 +146,7 @@ make_task_secret() {
     # shellcheck disable=SC2016  # variables of the template
     values=$(in_namespace get secret modelyard-stores -o go-template='
 {{- range $key, $value := .data}}{{if eq (slice $key 0 4) "AWS_"}}  {{$key}}: {{$value}}{{"\n"}}{{end}}{{end}}')
-    in_namespace create -f - >/dev/null <<YAML
+    create_once <<YAML
 apiVersion: v1
 kind: Secret
 metadata: {name: modelyard-task-secrets, labels: {app.kubernetes.io/part-of: modelyard}}
@@ -209,8 +221,8 @@ if [ "$render" = yes ]; then cat "$manifests"; exit; fi
 need_cluster
 echo "Deploying to the namespace $namespace ($(basename "$overlay"), kubectl's context $(kubectl config current-context))"
 if said=$(kubectl get namespace "$namespace" 2>&1); [[ $said == *NotFound* ]]; then # who may not look takes it for there
-    kubectl create namespace "$namespace" >/dev/null
-    kubectl label namespace "$namespace" "$ours" >/dev/null
+    # with its label at once: by it the script that clears knows whose it is
+    create_once <<<"{apiVersion: v1, kind: Namespace, metadata: {name: $namespace, labels: {${ours/=/: }}}}"
     echo "  namespace   made: $namespace"
 fi
 make_secrets

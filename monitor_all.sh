@@ -18,7 +18,7 @@ while [ $# -gt 0 ]; do
     -h | --help) usage; exit ;;
     --watch) watch=yes; shift ;;
     -*) die "There is no option $1; see --help." ;;
-    *) namespace=$1; shift ;;
+    *) set_namespace "$1"; shift ;;
     esac
 done
 

@@ -149,7 +149,8 @@ def _kubernetes(settings: Settings, nudges: Nudges, tracking: Mlflow) -> Platfor
 
     if settings.tracking.uri is None:
         raise ConfigurationError("On Kubernetes set MLOPS_TRACKING__URI to an MLflow that the cluster's pods reach.")
-    runtime = KubernetesRuntime(_kubernetes_settings(settings.kubernetes), nudges, _archive(settings.logs))
+    own = _kubernetes_settings(settings.kubernetes, settings.model_cache_size)
+    runtime = KubernetesRuntime(own, nudges, _archive(settings.logs))
     platform = assemble(settings, runtime, tracking, nudges, [runtime])
     runtime.ships = platform.runner.leads
     return platform
@@ -194,7 +195,8 @@ def assemble(
     routes.when_wanted = nudge["traffic"]
     for name in ("jobs", "deployments", "routes"):
         nudges.add(nudge[name])
-    planner = Planner(profiles, settings.tracking_uri, settings.tracking.patience_seconds)
+    patience = settings.tracking.patience_seconds
+    planner = Planner(profiles, settings.tracking_uri, patience, settings.model_cache_size)
     return Platform(
         settings=settings,
         profiles=profiles,
@@ -246,12 +248,17 @@ def _local_settings(settings: Settings) -> LocalSettings:
     )
 
 
-def _kubernetes_settings(given: KubernetesRuntimeSettings) -> KubernetesSettings:
+def _kubernetes_settings(given: KubernetesRuntimeSettings, model_cache_bytes: int) -> KubernetesSettings:
     """Raises `ConfigurationError`."""
     from app.runtimes.kubernetes.settings import KubernetesSettings
 
     plain = given.model_dump(exclude={"job_ttl_seconds", "node_patience_seconds"})
-    return KubernetesSettings(**plain, job_ttl=given.job_ttl_seconds, node_patience=given.node_patience_seconds)
+    return KubernetesSettings(
+        **plain,
+        job_ttl=given.job_ttl_seconds,
+        node_patience=given.node_patience_seconds,
+        model_cache_bytes=model_cache_bytes,
+    )
 
 
 def _registry() -> CollectorRegistry:

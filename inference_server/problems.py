@@ -35,6 +35,31 @@ class Problem(Exception):  # noqa: N818
         }
 
 
+class RequestUnreadable(Problem):
+    status = 400
+    code = "request-unreadable"
+    title = "This is no HTTP request that is understood here"
+
+
+class RequestTooSlow(Problem):
+    status = 408
+    code = "request-too-slow"
+    title = "The request did not arrive in time"
+
+
+class HeadTooLarge(Problem):
+    status = 431
+    code = "head-too-large"
+    title = "The request's headers are too large"
+
+
+class MediaTypeUnknown(Problem):
+    status = 415
+    code = "media-type-unknown"
+    title = "Bodies of this kind are not read here"
+    headers = {"accept": "application/json", "accept-encoding": "identity"}
+
+
 class BodyUnreadable(Problem):
     status = 422
     code = "body-unreadable"
@@ -55,7 +80,6 @@ class BodyTooLarge(Problem):
     status = 413
     code = "body-too-large"
     title = "The request body is too large"
-    headers = {"connection": "close"}
 
 
 class NotFound(Problem):
@@ -91,3 +115,9 @@ class TooBusy(Problem):
 class ModelFailed(Problem):
     code = "model-failed"
     title = "The model failed on this input"
+
+
+class DeadlinePassed(Problem):
+    status = 504
+    code = "deadline-passed"
+    title = "The request's deadline has passed"

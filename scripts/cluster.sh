@@ -6,18 +6,35 @@ ours=app.kubernetes.io/part-of=modelyard                         # the platform,
 made_by_gateway=$ours,app.kubernetes.io/managed-by=modelyard     # only the latter
 component=app.kubernetes.io/component
 
+shopt -s inherit_errexit # what fails in a $(...) fails
+
 die() { printf '%s\n' "$*" >&2; exit 1; }
 in_namespace() { kubectl --namespace "$namespace" "$@"; }
 
+set_namespace() { # from the command line, where it may stand once
+    [ -z "${named:-}" ] || die "One namespace at a time: $named, or $1?"
+    [[ $1 =~ ^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$ ]] ||
+        die "'$1' is no name of a namespace: lower-case letters, digits and hyphens, at most 63, no hyphen at an end."
+    named=$1 namespace=$1
+}
+
 need_cluster() {
     command -v kubectl >/dev/null || die "kubectl is not here: https://kubernetes.io/docs/tasks/tools/"
-    [[ $namespace =~ ^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$ ]] || die "'$namespace' is no name of a namespace."
     local said
     said=$(kubectl version --request-timeout=10s 2>&1 >/dev/null | grep -v '^WARNING') || true
     [ -z "$said" ] || die "The cluster does not answer (kubectl's context: $(kubectl config current-context 2>/dev/null || echo none)): $said"
 }
 
-namespace_exists() { kubectl get namespace "$namespace" >/dev/null 2>&1; }
+# Who may not look takes it for there: what is in it may be seen all the same.
+namespace_exists() {
+    local said
+    said=$(kubectl get namespace "$namespace" 2>&1 >/dev/null) || true
+    case $said in
+    *NotFound*) return 1 ;;
+    "" | *Forbidden* | Warning:*) return 0 ;;
+    *) die "Whether there is a namespace $namespace, the cluster does not say: $said" ;;
+    esac
+}
 
 # One line for each pod that is not well: POD|REASON|MESSAGE.
 pods_in_trouble() { # SELECTOR

@@ -20,6 +20,7 @@ class Publish(Protocol):
     def __call__(self, wanted: Mapping[str, RouteSpec]) -> None: ...
 
 
+_SHORTLY = 1.0  # seconds
 _SLOW_WAKE = 1.5  # times what a wake usually takes
 
 
@@ -45,11 +46,13 @@ def route_of(deployment: Deployment, server: ServerObservation | None, now: date
     """The route of a deployment whose server was seen so; another life's server is not its own."""
     replicas = server.replicas if server is not None and server.uid == deployment.uid else ()
     ready = (one.address for one in replicas if one.state is ProcessState.RUNNING and one.address is not None)
+    usual = usual_seconds(deployment.status.wakes) if deployment.elastic else None
     return RouteSpec(
         backends=(Backend(tuple(ready)),),
         sticky_header=deployment.wanted.get("stickyHeader") or "",
         expected=is_expected(deployment, now),
-        hold_seconds=_SLOW_WAKE * (usual_seconds(deployment.status.wakes) or 0.0) if deployment.elastic else 0.0,
+        expected_in=deployment.wake_left(now) or _SHORTLY,
+        hold_seconds=_SLOW_WAKE * usual if usual else 0,
     )
 
 

@@ -13,6 +13,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.core.errors import ConfigurationError
 from app.core.names import DNS_LABEL
+from app.core.quantities import memory_bytes
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 PREFIX = "MLOPS_"
@@ -20,6 +21,11 @@ PREFIX = "MLOPS_"
 
 class Slice(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def _bytes(value: object) -> object:
+    """The bytes of a quantity such as 20Gi."""
+    return memory_bytes(value) if isinstance(value, str) else value
 
 
 class HttpSettings(Slice):
@@ -70,6 +76,9 @@ class KubernetesRuntimeSettings(Slice):
     registry: str = ""
     secret: str = "modelyard-task-secrets"  # noqa: S105 - a name
     work_claim: str = Field("", description="a ReadWriteMany claim, so that interrupted jobs go on where they were")
+    model_cache: str = Field(
+        "", pattern=f"^$|^/.|{DNS_LABEL}", description="a folder of each node or a claim, where servers share models"
+    )
     gpus: int | None = Field(None, ge=0)
     reach: Literal["pod", "service", "apiserver"] = Field(
         "pod", description="how predictions go to pods; apiserver serves a gateway outside the cluster"
@@ -96,10 +105,13 @@ class LogSettings(Slice):
 
 
 class PredictSettings(Slice):
+    """How predictions pass the gateway. A client may shorten the deadline with X-Request-Timeout."""
+
     deadline_seconds: float = Field(60, gt=0)
     connect_timeout_seconds: float = Field(2, gt=0)
     hold_seconds: float = Field(60, ge=0, description="how long a prediction waits while replicas are being replaced")
     held_requests: int = Field(1000, ge=0, description="how many wait so at once for one deployment, in each gateway")
+    in_flight_per_replica: int = Field(1024, ge=1, description="more at once are refused with 503, in each gateway")
 
 
 class ControllerSettings(Slice):
@@ -118,6 +130,9 @@ class Settings(BaseSettings):
     profiles: Path = CHECKOUT / "model_profiles.yaml"
     runtime: Literal["local", "kubernetes"] = "local"
     log_format: Literal["console", "json"] = "console"
+    model_cache_size: Annotated[int, BeforeValidator(_bytes)] = Field(
+        20 << 30, ge=1 << 20, description="bytes of models that servers keep, in each folder that they share"
+    )
     http: HttpSettings = HttpSettings()
     store: StoreSettings = StoreSettings()
     tracking: TrackingSettings = TrackingSettings()

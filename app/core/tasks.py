@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from app.core.conditions import Condition, DeploymentPhase, JobPhase, Termination
-from app.core.scaling import Elastic, Wake
+from app.core.scaling import Elastic, Wake, usual_seconds
 from app.core.specs import JobSpec, ServerSpec
 
 
@@ -110,3 +110,13 @@ class Deployment:
     def wanted(self) -> Mapping[str, Any]:
         """The request, with the model that is wanted now."""
         return {**self.request, **self.model}
+
+    def wake_left(self, now: datetime) -> float | None:
+        """Seconds until one that sleeps (if it were woken now) or is being woken should be ready, judged by its last
+        wakes; None if nothing is known of that."""
+        seen, usual = self.status, usual_seconds(self.status.wakes)
+        if usual is None or seen.phase not in (DeploymentPhase.ASLEEP, DeploymentPhase.DEPLOYING):
+            return None
+        since = seen.wanted_since if seen.wanted else None
+        gone = (now - since).total_seconds() if since else 0.0
+        return usual - min(max(gone, 0.0), usual)  # a wall clock may have jumped

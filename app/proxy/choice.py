@@ -50,11 +50,11 @@ class Choice:
     Weights are exact over every window as long as their sum, divided by their greatest common divisor.
     """
 
-    __slots__ = ("_pools", "_turns", "shares")
+    __slots__ = ("_pools", "_turns", "size")
 
     def __init__(self, backends: Sequence[Backend], known: Mapping[Address, Replica]) -> None:
-        self.shares = shares(backends)
         self._pools = [Pool(backend, known) for backend in backends if backend.addresses and backend.weight]
+        self.size = sum(len(pool.replicas) for pool in self._pools)
         self._turns = cycle(turns([pool.weight for pool in self._pools]))
 
     def __bool__(self) -> bool:
@@ -82,11 +82,6 @@ class Choice:
         if len(self._pools) == 1:
             return self._pools[0]
         return min(self._pools, key=lambda pool: -log(_fraction(key, pool.name)) / pool.weight)
-
-
-def shares(backends: Sequence[Backend]) -> tuple[tuple[str, int], ...]:
-    """What the turns depend on: names and weights of the backends that can answer."""
-    return tuple((backend.name, backend.weight) for backend in backends if backend.addresses and backend.weight)
 
 
 def turns(weights: Sequence[int]) -> Iterator[int]:

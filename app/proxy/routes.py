@@ -9,6 +9,7 @@ from app.core.addresses import Address
 from app.core.routing import Load, RouteSpec
 from app.proxy.choice import Choice
 from app.proxy.metrics import Metrics
+from app.proxy.pace import Pace
 from app.proxy.replicas import Replica
 from app.proxy.traffic import Traffic
 
@@ -18,14 +19,15 @@ PATHS = ("/api/v1/inference/{}/predict", "/inference/{}/predict")
 class Route:
     """One task: which of its replicas are ready, and its traffic."""
 
-    __slots__ = ("_choice", "_replicas", "changed", "spec", "sticky_header", "task_id", "traffic")
+    __slots__ = ("_choice", "_replicas", "pace", "spec", "sticky_header", "task_id", "traffic", "waiting")
 
     def __init__(self, task_id: str, traffic: Traffic) -> None:
         self.task_id = task_id
         self.traffic = traffic
         self.spec = RouteSpec()
         self.sticky_header = b""
-        self.changed = asyncio.Event()  # set, and replaced, when there is something new to see
+        self.pace = Pace()
+        self.waiting: set[asyncio.Event] = set()  # are told when there is something new to see
         self._replicas: dict[Address, Replica] = {}
         self._choice = Choice((), {})
 
@@ -33,6 +35,11 @@ class Route:
     def ready(self) -> bool:
         """Whether a replica can answer."""
         return bool(self._choice)
+
+    @property
+    def size(self) -> int:
+        """How many replicas may be asked."""
+        return self._choice.size
 
     @property
     def replicas(self) -> Sequence[Replica]:
@@ -44,6 +51,8 @@ class Route:
 
     def update(self, spec: RouteSpec) -> None:
         """Replicas that stay keep their counts and connections; those that go are retired."""
+        if spec == self.spec:
+            return
         if spec.backends != self.spec.backends:
             wanted = {address for backend in spec.backends for address in backend.addresses}
             for address in self._replicas.keys() - wanted:
@@ -53,12 +62,8 @@ class Route:
             self._choice = Choice(spec.backends, self._replicas)
         self.spec = spec
         self.sticky_header = spec.sticky_header.encode("latin-1")
-        self.wake()
-
-    def wake(self) -> None:
-        """Let those who wait for a change look again."""
-        self.changed.set()
-        self.changed = asyncio.Event()
+        for changed in self.waiting:
+            changed.set()
 
 
 class RouteTable:

@@ -13,7 +13,8 @@ BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0
 class Traffic:
     """Plain numbers of one event loop, as the metrics library's own counters take a lock for each of theirs.
 
-    Who came is `present` until it left; of those, `held` wait for a replica that is ready. Moments are `monotonic()`.
+    Who entered is `present` until it leaves; of those, `held` wait for a replica that is ready. Moments are
+    `monotonic()`.
     """
 
     __slots__ = ("_came", "_gone_seconds", "arrivals", "buckets", "codes", "held", "present", "refused", "seconds")
@@ -26,8 +27,11 @@ class Traffic:
         self._came = 0.0  # the sum of the moments at which those came that are present
         self._gone_seconds = 0.0
 
-    def come(self, now: float) -> None:
-        self.arrivals += 1
+    @property
+    def in_flight(self) -> int:
+        return self.present - self.held
+
+    def enter(self, now: float) -> None:
         self.present += 1
         self._came += now
 
@@ -43,12 +47,11 @@ class Traffic:
         self.seconds += seconds
 
     def refuse(self, code: int) -> None:
-        """One came and was refused at once. It has no part in the durations: none of them is a prediction's."""
-        self.arrivals += 1
+        """One was refused at once, which has no part in the durations."""
         self.refused += 1
         self.codes[code] = self.codes.get(code, 0) + 1
 
     def load(self) -> Load:
         now = monotonic()
         seconds = self._gone_seconds + self.present * now - self._came
-        return Load(now, self.present - self.held, self.held, self.arrivals, self.refused, seconds)
+        return Load(now, self.in_flight, self.held, self.arrivals, self.refused, seconds)

@@ -38,11 +38,15 @@ _IMPORTS = {
 
 @dataclass(frozen=True, slots=True)
 class Planner:
-    """`tracking_uri` is where launched programs reach MLflow; `patience_seconds` how long they wait for it."""
+    """`tracking_uri` is where launched programs reach MLflow; `patience_seconds` how long they wait for it.
+
+    `model_cache_bytes` is how much servers that share a cache of models keep there.
+    """
 
     profiles: Profiles
     tracking_uri: str
     patience_seconds: int
+    model_cache_bytes: int
 
     def job(self, request: TrainRequest, uid: str) -> JobSpec:
         """Raises `ProfileUnknown`, `GpuNotAllowed`, `InvalidRequest`."""
@@ -106,9 +110,12 @@ class Planner:
             listen=Placeholders.LISTEN,
             address_file=Placeholders.ADDRESS_FILE,
             model_cache=Placeholders.MODEL_CACHE,
+            model_cache_bytes=self.model_cache_bytes,
             termination_log=Placeholders.TERMINATION_LOG,
             use_gpu=request.use_gpu,
             cpu_threads=max(1, resources.cpu_millis // 1000),
+            batch_latency_ms=profile.serving.batch_latency_ms,
+            max_batch_rows=profile.serving.max_batch_rows,
         )
         return ServerSpec(
             name=server_name(request.task_id),
@@ -118,7 +125,7 @@ class Planner:
                 module="inference_server",
                 environment=letter.to_env(),
                 image=profile.serving.image,
-                requires=("uvicorn", *_IMPORTS[profile.family]),
+                requires=("httptools", *_IMPORTS[profile.family]),
                 install=_install("inference", profile.family),
             ),
             resources=resources,

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from inference_server.families.tokens import padded
+from inference_server.families.padding import padded
 from inference_server.families.transformer import padding, positions
 
 

@@ -7,6 +7,9 @@ from collections.abc import Collection
 from inference_server.families.base import InputUnreadable
 from inference_server.words import escaped, short
 
+MAX_TEXTS = 1024
+"""Of one request to a classifier."""
+
 MAX_CHARACTERS = 200_000
 """Of one text: some 100 pages. A model reads far less of it; a tokenizer would read it all."""
 

@@ -1,12 +1,10 @@
-"""Tokens: a tokenizer.json of ours or of Hugging Face's, and batches of its tokens."""
+"""Tokens: a tokenizer.json of ours or of Hugging Face's."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
-import torch
 from tokenizers import Tokenizer
 
 from inference_server.families.base import ModelUnreadable
@@ -42,17 +40,3 @@ def plain(tokenizer: Tokenizer) -> Tokenizer:
     tokenizer.no_truncation()
     tokenizer.encode_special_tokens = True
     return tokenizer
-
-
-def padded(
-    rows: Sequence[Sequence[int]], pad: int, device: str, *, left: bool = False
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Rows of different lengths as one tensor (rows, longest), and its mask: 1 for a token, 0 for padding."""
-    longest = max(len(row) for row in rows)
-    ids = torch.full((len(rows), longest), pad, dtype=torch.long)
-    mask = torch.zeros((len(rows), longest), dtype=torch.long)
-    for number, row in enumerate(rows):
-        place = slice(longest - len(row), longest) if left else slice(0, len(row))
-        ids[number, place] = torch.tensor(row, dtype=torch.long)
-        mask[number, place] = 1
-    return ids.to(device), mask.to(device)

@@ -9,8 +9,10 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+import machine
 
 NGINX = """
 worker_processes 1; daemon off; pid {folder}/pid; error_log {folder}/error.log crit;
@@ -41,13 +43,22 @@ def nginx(folder: Path, name: str, http: str) -> list[str]:
 
 @contextmanager
 def running(
-    command: Sequence[str], port: int, *, core: int, environment: Mapping[str, str] | None = None, limit: float = 30
+    command: Sequence[str],
+    port: int,
+    *,
+    core: int,
+    environment: Mapping[str, str] | None = None,
+    folder: Path | None = None,
+    limit: float = 30,
 ) -> Iterator[int]:
-    """The process id of `command`, pinned to `core`, once it listens on `port`; at the end nothing of it is left."""
+    """The process id of `command`, pinned to `core`, once it listens on `port`; at the end nothing of it is left.
+
+    It runs in `folder`. What it starts is ended too, even in sessions of its own.
+    """
     with tempfile.TemporaryFile("w+") as output:
         process = subprocess.Popen(
             ["taskset", "-c", str(core), *command],
-            env={**os.environ, **(environment or {})},
+            env={**os.environ, **(environment or {})}, cwd=folder,
             stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
         try:
@@ -63,12 +74,17 @@ def running(
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
+    below = {pid: machine.born(pid) for pid in machine.descendants(process.pid)}
     process.terminate()
     try:
         process.wait(10)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+    for pid, born in below.items():
+        if born and machine.born(pid) == born:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
 
 def _listening(port: int) -> bool:

@@ -15,9 +15,9 @@ from torch.nn import functional
 from transformers import AutoModelForSequenceClassification, DistilBertConfig
 
 from inference_server.card import ModelCard
+from inference_server.families.padding import padded
 from inference_server.families.text_classification import TextClassification as Serving
 from inference_server.families.tokens import FILE_NAME as TOKENIZER
-from inference_server.families.tokens import padded
 from inference_server.families.transformer import ENCODERS, padding, save_config
 from inference_server.families.weights import FILE_NAME, save_weights
 from trainer.datasets import choose_target, choose_text_column, is_text, read_table, split_indices

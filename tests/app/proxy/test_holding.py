@@ -48,7 +48,8 @@ async def test_nobody_waits_beyond_the_bounds() -> None:
         expect(it)
         held = asyncio.create_task(it.post())
         await until(lambda: it.load.held == 1)
-        assert (await it.post()).status == 404
+        refused = await it.post()
+        assert (refused.problem["code"], refused.header("retry-after")) == ("overloaded", "1")
         it.routes.update({})
         assert (await held).status == 404
 

@@ -121,7 +121,8 @@ async def test_credentials_and_hop_by_hop_headers_do_not_reach_the_replica() -> 
         await it.post(b"1,2", sent)
     names = {name for name, _ in upstream.requests[0].headers}
     through = {b"content-type", b"x-custom", b"traceparent", b"accept"}
-    assert names == through | {b"host", b"content-length", b"x-request-id", b"accept-encoding"}
+    made_here = {b"host", b"content-length", b"x-request-id", b"x-request-deadline", b"x-request-timeout"}
+    assert names == through | made_here | {b"accept-encoding"}
     assert upstream.requests[0].header(b"traceparent") == b"00-1-2-01"
 
 

@@ -42,6 +42,8 @@ RENDERED = {
     "job-in-a-queue": manifests.job(replace(JOB, queue="team-a"), SETTINGS),
     "server-in-its-place": manifests.deployment(replace(DEPLOYED, placement=SSD), SETTINGS),
     "server": manifests.deployment(DEPLOYED, SETTINGS),
+    "server-with-a-cache-on-its-node": manifests.deployment(DEPLOYED, replace(SETTINGS, model_cache="/var/modelyard")),
+    "server-with-a-claimed-cache": manifests.deployment(DEPLOYED, replace(SETTINGS, model_cache="models")),
     "server-with-gpus": manifests.deployment(replace(DEPLOYED, resources=LARGE), SETTINGS),
 }
 cases = pytest.mark.parametrize("name", RENDERED)
@@ -67,3 +69,26 @@ def test_a_digest_follows_what_runs_and_not_how_many() -> None:
 
     assert digest(DEPLOYED) == digest(replace(DEPLOYED, replicas=5))
     assert digest(DEPLOYED) != digest(replace(DEPLOYED, program=replace(SERVER, image="modelyard-inference:2")))
+
+
+@pytest.mark.parametrize("said", ["$(HOME)", "$$(HOME)", "$$$(HOME)", "a$$b", "$", "price$.csv", "$(", "$$"])
+def test_a_program_reads_what_the_caller_wrote(said: str) -> None:
+    """However the caller writes it, the cluster expands nothing in it and swallows nothing of it."""
+    program = Program("trainer", {"LETTER": said}, "modelyard-trainer:latest")
+    container = manifests.job(replace(JOB, program=program), SETTINGS)["spec"]["template"]["spec"]["containers"][0]
+    given = {variable["name"]: variable.get("value", "") for variable in container["env"]}
+    assert as_a_cluster_expands(given["LETTER"], given) == said
+
+
+def as_a_cluster_expands(text: str, known: dict[str, str]) -> str:
+    """As kubelet's third_party/forked/golang/expansion does."""
+    found, rest = "", text
+    while rest:
+        character, rest = rest[0], rest[1:]
+        name, closed, behind = rest[1:].partition(")")
+        if character == "$" and rest.startswith("$"):
+            rest = rest[1:]
+        elif character == "$" and rest.startswith("(") and closed:
+            character, rest = known.get(name, f"$({name})"), behind
+        found += character
+    return found
