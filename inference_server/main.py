@@ -119,7 +119,8 @@ async def _serve(letter: ServerInput, listener: socket.socket) -> Ending:
     """Listen at once, so that health is answered while the model is prepared; end when told to, or if that fails."""
     model, worker = ServedModel(letter), Worker("model")
     bounds = Bounds(rows=letter.max_batch_rows, seconds=letter.batch_latency_ms / 1000)
-    predictor = Predictor(Batcher(model.predict, worker, bounds, model.cost), Worker("reader"))
+    batcher = Batcher(model.predict, worker, bounds, model.cost)
+    predictor = Predictor(batcher, Worker("reader"), lambda: model.reading_seconds)
     server = Server(InferenceApp(model, predictor))
     stopping = _stop_signal()
     await server.start(listener)

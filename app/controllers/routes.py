@@ -40,7 +40,7 @@ def route_of(deployment: Deployment, server: ServerObservation | None, now: date
     ready = (one.address for one in replicas if one.state is ProcessState.RUNNING and one.address is not None)
     return RouteSpec(
         backends=(Backend(tuple(ready)),),
-        sticky_header=deployment.wanted.get("stickyHeader") or "",
+        sticky_header=(deployment.wanted.get("stickyHeader") or "").lower(),
         expected=is_expected(deployment, now),
     )
 

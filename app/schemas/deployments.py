@@ -9,7 +9,7 @@ from pydantic import ConfigDict, Field, model_validator
 from pydantic.config import JsonDict
 
 from app.core.errors import InvalidRequest
-from app.core.names import MODEL_NAME
+from app.core.names import HEADER_NAME, MODEL_NAME
 from app.core.tasks import Deployment
 from app.schemas.status import DeploymentStatusAnswer
 from app.schemas.wire import Answer, ModelId, Moment, Request, TaskId
@@ -18,6 +18,7 @@ Replicas = Annotated[int, Field(ge=0, le=100)]
 RunId = Annotated[str, Field(pattern=r"^[0-9a-zA-Z_-]{1,64}$")]
 ModelName = Annotated[str, Field(min_length=1, max_length=250, pattern=MODEL_NAME)]
 Alias = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$", max_length=255)]
+HeaderName = Annotated[str, Field(pattern=HEADER_NAME, max_length=64, examples=["X-Session"])]
 Version = Annotated[str, Field(pattern=r"^[1-9][0-9]{0,8}$")]
 
 EXAMPLE: JsonDict = {
@@ -43,6 +44,9 @@ class DeployRequest(Request):
     version: Version | None = None
     use_gpu: bool = False
     replicas: Replicas = 1
+    sticky_header: HeaderName | None = Field(
+        None, description="predictions with the same value of this header go to the same replica, while it is ready"
+    )
 
     @model_validator(mode="after")
     def _one_model(self) -> DeployRequest:
@@ -112,6 +116,7 @@ class DeploymentAnswer(Answer):
     version: str | None
     use_gpu: bool
     replicas: int
+    sticky_header: str | None
     revision: int
     create_time: Moment
     status: DeploymentStatusAnswer

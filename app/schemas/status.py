@@ -219,7 +219,7 @@ def _behind(conditions: Sequence[Condition], types: Sequence[str]) -> Condition 
 
 _JOB_CONDITIONS: dict[JobPhase, tuple[str, ...]] = {
     JobPhase.QUEUED: ("Scheduled", "Accepted"),
-    JobPhase.STARTING: ("Scheduled",),
+    JobPhase.STARTING: ("Started", "Scheduled"),
     JobPhase.RUNNING: ("Started",),
     JobPhase.SUCCEEDED: ("Complete",),
     JobPhase.FAILED: ("Failed",),

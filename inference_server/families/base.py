@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import importlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from inference_server.card import ModelCard
 
@@ -61,6 +62,33 @@ class Family(Protocol):
 
     def render(self, outputs: Sequence[Any]) -> Mapping[str, Any]:
         """The answer's fields as JSON values: always `predictions`, one an output; for classifiers `probabilities`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """What one row's continuation got in a step: `text`, maybe none of it certain yet, from so many `tokens`.
+
+    `ending` is empty while it goes on; `stop` means that the model or a stop text ended it, `length` that it was full.
+    """
+
+    row: int
+    text: str
+    tokens: int
+    ending: str
+
+
+Steps = Generator[Sequence[Piece], None, None]
+
+
+@runtime_checkable
+class Writes(Family, Protocol):
+    """A model that writes text bit by bit, so that it can be answered while it is written."""
+
+    def stream(self, rows: Sequence[Any]) -> Steps:
+        """For each step the pieces of the rows that are not ended. The texts of a row's pieces are its output.
+
+        A row has its prompt's tokens as `ids`. Steps of several streams and predictions may come between each other.
+        """
 
 
 class CompiledClass(Protocol):

@@ -184,6 +184,22 @@ class AnswersWhenReleased(Upstream):
         return True
 
 
+class OneAtATime(Upstream):
+    """Takes `seconds` for each request, one after the other over all its connections."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self.seconds = seconds
+        self._turn = asyncio.Lock()
+
+    async def converse(self, reader: StreamReader, writer: StreamWriter) -> bool:
+        request = await self.receive(reader)
+        async with self._turn:
+            await asyncio.sleep(self.seconds)
+        writer.write(answer(request.body))
+        return True
+
+
 class StopsInTheMiddle(Upstream):
     """Sends half of a large answer, and the other half when `release` is set."""
 
