@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import json
 import logging
 import os
@@ -128,7 +129,8 @@ async def _serve(letter: ServerInput, listener: socket.socket) -> Ending:
     stopping = _stop_signal()
     await server.start(listener)
     preparing = worker.start(model.prepare)
-    preparing.add_done_callback(lambda done: stopping.set() if done.exception() else None)
+    # What is loaded stays: no collection of garbage need look at it again, which would make requests wait.
+    preparing.add_done_callback(lambda done: stopping.set() if done.exception() else gc.freeze())
     await stopping.wait()
     stopping.clear()
     leaving = asyncio.create_task(server.stop(DRAIN_SECONDS))
