@@ -12,6 +12,7 @@ from app.core.conditions import Termination
 from app.core.scaling import StartPhase, told_seconds
 from app.core.specs import JobSpec, Placement, Program, Resources, ServerSpec, Toleration
 from app.runtimes.base import JobObservation, ProcessState, ReplicaObservation, ServerObservation
+from inference_server.contract import Facts
 
 Record = dict[str, Any]
 
@@ -20,8 +21,10 @@ def spec_record(spec: JobSpec | ServerSpec) -> Record:
     plain = {field.name: getattr(spec, field.name) for field in fields(spec)}
     program = {field.name: getattr(spec.program, field.name) for field in fields(spec.program)}
     limit = spec.run_deadline if isinstance(spec, JobSpec) else None
+    facts = spec.facts if isinstance(spec, ServerSpec) else None
     return {
         **plain,
+        **({"facts": facts.to_json()} if facts else {}),
         **({"run_deadline": limit.total_seconds()} if limit else {}),
         "placement": asdict(spec.placement),
         "program": {**program, "environment": dict(spec.program.environment)},
@@ -37,7 +40,8 @@ def job_spec(record: Record) -> JobSpec:
 
 
 def server_spec(record: Record) -> ServerSpec:
-    return ServerSpec(**_spec_fields(record))
+    facts = record.get("facts")
+    return ServerSpec(**{**_spec_fields(record), "facts": Facts.from_json(facts) if facts else None})
 
 
 def _spec_fields(record: Record) -> Record:
