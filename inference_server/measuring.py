@@ -15,7 +15,7 @@ from typing import Any
 
 from inference_server.card import ModelCard
 from inference_server.facts import Facts
-from inference_server.families.base import COMPILED, Family, load_family
+from inference_server.families.base import Family, load_family, served
 
 THREADS = 1
 LARGEST_BATCH = 256
@@ -36,7 +36,7 @@ def measure(folder: Path) -> Facts:
     single = _timed(family, [rows[0]])
     best, batch = _best_batch(family, rows, single, _EXAMPLE_LIMITS.get(card.family, LARGEST_BATCH))
     return Facts(
-        *_served(family, card),
+        *served(family, card),
         load_seconds=round(load_seconds, 4),
         peak_memory_bytes=_peak_memory(),
         best_batch=best,
@@ -45,13 +45,6 @@ def measure(folder: Path) -> Facts:
         batch_p50_seconds=_percentile(batch, 50),
         batch_p99_seconds=_percentile(batch, 99),
     )
-
-
-def _served(family: Family, card: ModelCard) -> tuple[str, str]:
-    reason = str((card.compiled or {}).get("reason", "Nobody tried to compile the model."))
-    if type(family).__module__ in {module for module, _ in COMPILED.values()}:
-        return "compiled", reason
-    return "original", f"{reason} It was compiled, but cannot be loaded here." if card.is_compiled else reason
 
 
 def _best_batch(family: Family, rows: Sequence[Any], single: list[float], largest: int) -> tuple[int, list[float]]:

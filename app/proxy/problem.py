@@ -62,7 +62,7 @@ BAD_REQUEST = Failure(
     400,
     "bad-request",
     "The request is not valid HTTP",
-    "What arrived is no HTTP/1.1 request, so the connection was closed.",
+    "What arrived cannot be read as HTTP/1.1, so the connection was closed.",
     retryable=False,
 )
 HEAD_TOO_LARGE = Failure(
