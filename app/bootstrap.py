@@ -21,26 +21,31 @@ from app.controllers.deployments import DeploymentController
 from app.controllers.jobs import JobController
 from app.controllers.leadership import Leadership
 from app.controllers.loop import Loop
+from app.controllers.predictions import PredictionController
 from app.controllers.routes import RouteController
 from app.core.errors import ConfigurationError, StoreUnavailable
 from app.core.nudge import Nudges
 from app.core.profiles import Profiles
 from app.core.settings import KubernetesRuntimeSettings, LogSettings, Settings
+from app.proxy.inside import Inside
 from app.proxy.metrics import Metrics
 from app.proxy.routes import RouteTable
 from app.runtimes.base import Runtime
 from app.runtimes.local.mlflow import MlflowServer
 from app.runtimes.local.runtime import LocalRuntime
 from app.runtimes.local.settings import LocalSettings, Patience
+from app.services.carrying import Carrier
 from app.services.deployments import DeploymentService
 from app.services.logs import LogService
 from app.services.planning import Planner
 from app.services.predictions import PredictionService
+from app.services.tally import Tally
 from app.services.training import TrainingService
 from app.store.database import Database
 from app.store.deployments import DeploymentStore
 from app.store.jobs import JobStore
 from app.store.leases import Lease
+from app.store.predictions import HOLDER_PREFIX, PredictionStore
 from app.tracking.mlflow import Mlflow
 
 if TYPE_CHECKING:
@@ -66,6 +71,7 @@ class Platform:
     predictions: PredictionService
     logs: LogService
     routes: RouteTable
+    inside: Inside
     registry: CollectorRegistry
     runtime_name: str
     checks: Mapping[str, Check]
@@ -177,7 +183,15 @@ def assemble(
     registry = _registry()
     routes = RouteTable(Metrics(registry))
     leadership = Leadership(Lease(database, "controllers", _holder(), settings.controller.lease_seconds), nudges)
-    loops = _loops(settings, leadership, jobs, deployments, runtime, tracking, routes)
+    inside = Inside(routes, settings.deferred.max_answer_bytes)
+    predictions = PredictionStore(database, settings.deferred)
+    carrier = Carrier(predictions, inside.ask, f"{HOLDER_PREFIX}{_holder()}", settings.deferred.concurrency)
+    prediction_controller = _prediction_controller(settings, database, predictions, carrier, registry)
+    loops = [
+        *_loops(settings, leadership, jobs, deployments, runtime, tracking, routes),
+        Loop("predictions", prediction_controller.round, settings.controller.lease_seconds / 4),
+        Loop("results", prediction_controller.clean, settings.controller.period_seconds * 30, leadership.is_ours),
+    ]
     nudge = {loop.name: loop.nudge for loop in loops}
     for name in ("jobs", "deployments", "routes"):
         nudges.add(nudge[name])
@@ -191,9 +205,10 @@ def assemble(
         runtime=runtime,
         training=TrainingService(jobs, runtime, planner, nudge["jobs"]),
         deployments=DeploymentService(deployments, runtime, tracking, planner, nudges),
-        predictions=PredictionService(deployments),
+        predictions=PredictionService(deployments, predictions, carrier, inside.away, settings.deferred),
         logs=LogService(runtime),
         routes=routes,
+        inside=inside,
         registry=registry,
         runtime_name=settings.runtime,
         checks={
@@ -201,7 +216,7 @@ def assemble(
             "tracking": check_tracking or tracking.check,
             "runtime": runtime.check,
         },
-        runner=Runner(neighbours, leadership, loops),
+        runner=Runner([*neighbours, prediction_controller], leadership, loops),
     )
 
 
@@ -219,6 +234,16 @@ def _loops(
         Loop("deployments", deployment_controller.round, period, leadership.is_ours),
         Loop("routes", route_controller.round, period),
     ]
+
+
+def _prediction_controller(
+    settings: Settings, database: Database, store: PredictionStore, carrier: Carrier, registry: CollectorRegistry
+) -> PredictionController:
+    patience = settings.controller.lease_seconds
+    tally = Tally(registry, carrier.pending)
+    carrier.on_end = tally.count
+    lease = Lease(database, carrier.holder, carrier.holder, patience)
+    return PredictionController(store, lease, carrier, patience, tally.take)
 
 
 def _local_settings(settings: Settings) -> LocalSettings:

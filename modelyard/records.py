@@ -187,6 +187,19 @@ class Deployment(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Prediction(Record):
+    """A prediction that is answered later. `ahead` came before and wait too; None where nothing tells the estimate."""
+
+    id: str = ""
+    task_id: str = ""
+    is_done: bool = False
+    ahead: int = 0
+    estimate_seconds: float | None = None
+    create_time: datetime | None = None
+    deadline: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Profile(Record):
     """A kind of model that can be trained and served; `hyperparameters` by name, each with type, range and default."""
 

@@ -25,6 +25,8 @@ class Refusal(Exception):  # noqa: N818 - the name says what it is
 
     code: ClassVar[str] = "refused"
     title: ClassVar[str] = "The request was refused"
+    retry_after: int | None = None  # seconds
+    may_recover: bool | None = None  # whether time alone may help; None: the status tells
 
     def __init__(self, detail: str, causes: Sequence[Cause] = ()) -> None:
         super().__init__(detail)

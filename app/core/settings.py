@@ -115,6 +115,25 @@ class PredictSettings(Slice):
     in_flight_per_replica: int = Field(1024, ge=1, description="more at once are refused with 503, in each gateway")
 
 
+class DeferredSettings(Slice):
+    """Predictions with `Prefer: respond-async`. The bounds are of all gateways; `concurrency` is of each.
+
+    A result is kept for `result_seconds`, and that there was one for as long again.
+    """
+
+    longest_wait_seconds: int = Field(60, ge=0, description="how long a request may wait for its answer, if it asks to")
+    answer_seconds: float = Field(600, gt=0, description="how long a replica may take for one")
+    deadline_seconds: float = Field(3600, gt=0, description="after which one without an answer has failed")
+    result_seconds: float = Field(86400, gt=0)
+    concurrency: int = Field(4, ge=1, description="how many go to one deployment at once: it has other callers too")
+    max_body_bytes: int = Field(8 << 20, ge=1024)
+    max_answer_bytes: int = Field(16 << 20, ge=1024)
+    pending_per_deployment: int = Field(1000, ge=0)
+    pending: int = Field(10_000, ge=0)
+    pending_bytes_per_deployment: int = Field(128 << 20, ge=0)
+    pending_bytes: int = Field(512 << 20, ge=0)
+
+
 class ControllerSettings(Slice):
     period_seconds: float = Field(1, gt=0)
     lease_seconds: float = Field(5, gt=0)
@@ -141,6 +160,7 @@ class Settings(BaseSettings):
     kubernetes: KubernetesRuntimeSettings = KubernetesRuntimeSettings()
     logs: LogSettings = LogSettings()
     predict: PredictSettings = PredictSettings()
+    deferred: DeferredSettings = DeferredSettings()
     controller: ControllerSettings = ControllerSettings()
 
     @property
@@ -148,6 +168,12 @@ class Settings(BaseSettings):
         if self.store.url is not None:
             return self.store.url.get_secret_value()
         return f"sqlite+aiosqlite:///{self.home.absolute()}/modelyard.db"
+
+    @property
+    def predict_later(self) -> PredictSettings:
+        """For predictions that nobody waits for: they may take longer, and hold no place that others need."""
+        later = {"deadline_seconds": self.deferred.answer_seconds, "held_requests": self.deferred.pending}
+        return self.predict.model_copy(update=later)
 
     @property
     def tracking_uri(self) -> str:

@@ -9,6 +9,7 @@ from functools import partial
 from math import inf
 from time import monotonic
 
+from app.core.preferences import asks_async
 from app.core.protocols import PREDICT, carried
 from app.core.settings import PredictSettings
 from app.proxy.client import AnswerInvalid, ReplicaLost
@@ -51,13 +52,13 @@ class Refused(Exception):  # noqa: N818
 class PredictProxy:
     """`POST /api/v1/inference/{taskId}/predict` (and without `/api/v1`) goes to a ready replica of the task.
 
-    All else goes to `app`: other paths and methods, and a task that has no route or no ready replica; one that is
-    expected to have a ready replica shortly is waited for, within the settings' bounds. To the replica
-    goes `POST /predict` with the body byte for byte, without query string, credentials and hop-by-hop headers; back
-    comes its status, its end-to-end headers but `Set-Cookie`, and its body byte for byte, with the request's id.
-    So do the paths of its other protocols (`app.core.protocols`), as they are and with their query, and nothing else
-    that the server may answer. Bodies of any size pass in bounded memory. `traceparent` passes as it is, and none is
-    made.
+    All else goes to `app`: other paths and methods, what prefers to be answered later (`Prefer: respond-async`), and a
+    task that has no route or no ready replica; one that is expected to have a ready replica shortly is waited for,
+    within the settings' bounds. To the replica goes `POST /predict` with the body byte for byte, without query string,
+    credentials and hop-by-hop headers; back comes its status, its end-to-end headers but `Set-Cookie`, and its body
+    byte for byte, with the request's id. So do the paths of its other protocols (`app.core.protocols`), as they are
+    and with their query, and nothing else that the server may answer. Bodies of any size pass in bounded memory.
+    `traceparent` passes as it is, and none is made.
 
     The settings' deadline counts from when a replica was there, the client's own `X-Request-Timeout` (seconds) from the
     request's arrival; the earlier one goes to the replica, as a moment and as what is left of it. A request that could
@@ -118,7 +119,7 @@ class PredictProxy:
         if root := scope.get("root_path"):
             path = path.removeprefix(root)
         if scope["method"] == "POST" and (route := self._routes.find(path)) is not None:
-            return route
+            return None if asks_async(scope["headers"]) else route
         if (found := carried(scope["method"], path)) is None:
             return None
         scope[_TARGET] = found.with_query(scope["query_string"])

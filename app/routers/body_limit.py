@@ -13,15 +13,21 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 class BodyLimit:
     """ASGI middleware. Reading past `limit` bytes raises 413 in the reader, with what was read so far dropped; 408 is
-    raised if the body has not arrived `seconds` after the request."""
+    raised if the body has not arrived `seconds` after the request.
 
-    def __init__(self, app: ASGIApp, limit: int, seconds: float) -> None:
+    Of predictions, which come here only if they are to be answered later, `prediction_limit` bytes may be read.
+    """
+
+    def __init__(self, app: ASGIApp, limit: int, prediction_limit: int, seconds: float) -> None:
         self._app = app
         self._limit = limit
+        self._prediction_limit = prediction_limit
         self._seconds = seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        read, over = 0, False
+        read, over, limit = 0, False, self._limit
+        if scope["type"] == "http" and scope["path"].endswith("/predict"):
+            limit = self._prediction_limit
         due = asyncio.get_running_loop().time() + self._seconds
 
         async def receive_within_limits() -> Message:
@@ -33,8 +39,8 @@ class BodyLimit:
                 raise HTTPException(408, f"The body did not arrive within {self._seconds:g} s.") from None
             over = not message.get("more_body", False)
             read += len(message.get("body", b""))
-            if read > self._limit:
-                raise HTTPException(413, f"The body is larger than {self._limit} bytes.")
+            if read > limit:
+                raise HTTPException(413, f"The body is larger than {limit} bytes.")
             return message
 
         await self._app(scope, receive_within_limits if scope["type"] == "http" else receive, send)

@@ -12,7 +12,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from app.core import errors
+from app.core import errors, prediction_errors
 from app.core.errors import Cause, Outage, Refusal
 from app.core.names import PATTERNS
 from app.core.protocols import error_body
@@ -32,6 +32,13 @@ STATUS: dict[type[Refusal], int] = {
     errors.ModelIdTaken: 409,
     errors.BeingDeleted: 409,
     errors.DeploymentNotReady: 503,
+    prediction_errors.PredictionNotFound: 404,
+    prediction_errors.PredictionExpired: 410,
+    prediction_errors.PlatformFull: 503,
+    prediction_errors.TooManyPending: 429,
+    prediction_errors.TimeoutInvalid: 400,
+    prediction_errors.IdempotencyKeyInvalid: 422,
+    prediction_errors.IdempotencyKeyReused: 422,
 }
 _MEDIA_TYPE = "application/problem+json"
 _DOCUMENTED = {
@@ -84,7 +91,6 @@ def problem(
 async def _refusal(request: Request, error: Exception) -> Response:
     assert isinstance(error, Refusal)
     status = next(STATUS[class_] for class_ in type(error).__mro__ if class_ in STATUS)
-    not_ready = error if isinstance(error, errors.DeploymentNotReady) else None
     return problem(
         request,
         status,
@@ -92,8 +98,8 @@ async def _refusal(request: Request, error: Exception) -> Response:
         error.title,
         error.detail,
         causes=error.causes,
-        retry_after=str(not_ready.retry_after) if not_ready else None,
-        retryable=not_ready.may_recover if not_ready else None,
+        retry_after=None if error.retry_after is None else str(error.retry_after),
+        retryable=error.may_recover,
     )
 
 

@@ -101,6 +101,12 @@ class FakeRuntime:
     def becomes_ready(self, name: str, replica: int = 0) -> None:
         self._change(self._process(name, replica), ProcessState.RUNNING)
 
+    def serves_at(self, name: str, address: Address, replica: int = 0) -> None:
+        """The replica is ready, at an address where something answers."""
+        process = self._process(name, replica)
+        process.address = address
+        self._change(process, ProcessState.RUNNING)
+
     def is_unready(self, name: str, reason: str, message: str, replica: int = 0) -> None:
         self._change(self._process(name, replica), ProcessState.STARTING, reason, message)
 
