@@ -48,11 +48,11 @@ def create_api(platform: Platform) -> FastAPI:
     )
     app.state.platform = platform
     errors.install(app)
-    http, deferred = platform.settings.http, platform.settings.deferred
+    http, later = platform.settings.http, platform.settings.deferred
     app.add_middleware(
-        BodyLimit, limit=http.max_body_bytes, prediction_limit=deferred.max_body_bytes, seconds=http.body_seconds
+        BodyLimit, limit=http.max_body_bytes, prediction_limit=later.max_body_bytes, seconds=http.body_seconds
     )
-    for router in (train.router, inference.router, predictions.router, protocols.router):
+    for router in (train.router, inference.router, protocols.router, predictions.router):
         app.include_router(router, prefix=_API)
         app.include_router(router, include_in_schema=False)  # the published contract prints some without a prefix
     app.include_router(catalog.router, prefix=_API)

@@ -22,6 +22,8 @@ from inference_server.worker import Worker, attempted
 
 INLINE_SECONDS = 0.002  # what the event loop may be kept from its sockets; a thread costs a tenth of it to reach
 MOST_WAITING = 1024  # requests
+WORTHWHILE = 10  # times a call's own cost: what the rows of a batch may cost together
+FEW_ROWS = 32  # are always allowed, as a cost that is measured is never exact
 
 Outputs = Sequence[Any]
 Result = TypeVar("Result")
@@ -145,11 +147,17 @@ class Batcher:
 
     @property
     def most_rows(self) -> int:
-        """Rows of a batch of several requests: it grows by doubling, up to what its bounds allow at the cost so far."""
+        """Rows of a batch of several requests: it grows by doubling, as far as the cost so far and the bounds allow.
+
+        Beyond the point where a call's own cost is lost among that of its rows, company only makes everyone wait.
+        """
         if not self._bounds.seconds:
             return 1
-        affordable = 1 + self._bounds.seconds / self._cost.each if self._cost.each else self._most_rows
-        return int(max(1, min(self._most_rows, affordable, 2 * self._cost.largest)))
+        most = min(self._most_rows, 2 * self._cost.largest)
+        if each := self._cost.each:
+            worthwhile = max(FEW_ROWS, WORTHWHILE * self._cost.fixed / each)
+            most = min(most, 1 + self._bounds.seconds / each, worthwhile)
+        return max(1, int(most))
 
     def _take(self) -> list[_Asked[Any]]:
         """The next batch, without what was given up or is overdue. A request is never split."""

@@ -15,7 +15,7 @@ from inference_server.cache import ModelCache
 from inference_server.card import CardUnreadable, ModelCard
 from inference_server.contract import ServerInput
 from inference_server.cost import Cost
-from inference_server.families.base import Family, InputUnreadable, ModelUnreadable, Writes, load_family
+from inference_server.families.base import Family, InputUnreadable, ModelUnreadable, Writes, load_family, served
 from inference_server.problems import NotReady
 from inference_server.rest import RestClient
 from inference_server.tracking import DIGEST_TAG, LoggedModel, Tracking
@@ -48,8 +48,8 @@ class ServedModel:
         self._logged: LoggedModel | None = None
         self._seconds: dict[str, float] = {}
         self.cost = Cost()  # of a prediction, by its rows
-        self._cache = ModelCache(Path(letter.model_cache), letter.model_cache_bytes, self._notice_fetching)
         self.reading_seconds = 0.0  # what it takes to make rows of the input example
+        self._cache = ModelCache(Path(letter.model_cache), letter.model_cache_bytes, self._notice_fetching)
         self.phase = Phase("Starting", "The server starts.")
 
     @property
@@ -119,6 +119,7 @@ class ServedModel:
         card, logged = self._card, self._logged
         if card is None or logged is None:
             raise RuntimeError("describe was called before prepare")
+        form, reason = served(self.family, card, self._device)
         return {
             "taskId": self._letter.task_id,
             "modelId": self._letter.model_id,
@@ -130,8 +131,15 @@ class ServedModel:
             "classes": card.classes,
             "details": card.details,
             "inputExample": card.input_example,
+            "served": form,
+            "reason": reason,
+            "compiled": card.compiled,
             "seconds": self._seconds,
         }
+
+    @property
+    def _device(self) -> str:
+        return "cuda" if self._letter.use_gpu else "cpu"
 
     @contextmanager
     def _step(self, name: str, phase: Phase) -> Iterator[None]:
@@ -166,7 +174,7 @@ class ServedModel:
 
     def _load(self, directory: Path, card: ModelCard) -> Family:
         try:
-            return load_family(directory, card, "cuda" if self._letter.use_gpu else "cpu", self._letter.cpu_threads)
+            return load_family(directory, card, self._device, self._letter.cpu_threads)
         except ModuleNotFoundError as error:
             raise ModelUnreadable(f"The model needs the package {error.name}, which is not installed here.") from error
 
@@ -182,7 +190,7 @@ class ServedModel:
 
     def _rehearse(self, rows: Sequence[Any]) -> None:
         """The first call makes what later ones find made, and is not measured, unless more would take too long."""
-        for times in (0, 1, REHEARSED):
+        for times in (0, *(1, REHEARSED) * 3):
             start = time.perf_counter()
             repeated = list(rows) * max(1, times)
             self.rendered(counted(self.predict, repeated))

@@ -56,8 +56,8 @@ class PredictProxy:
     task that has no route or no ready replica; one that is expected to have a ready replica shortly is waited for,
     within the settings' bounds. To the replica goes `POST /predict` with the body byte for byte, without query string,
     credentials and hop-by-hop headers; back comes its status, its end-to-end headers but `Set-Cookie`, and its body
-    byte for byte, with the request's id. So do the paths of its other protocols (`app.core.protocols`), as they are
-    and with their query, and nothing else that the server may answer. Bodies of any size pass in bounded memory.
+    byte for byte, with the request's id. So do the paths of its other protocols (`app.core.protocols`), as they are and
+    with their query, and nothing else that the server may answer. Bodies of any size pass in bounded memory.
     `traceparent` passes as it is, and none is made.
 
     The settings' deadline counts from when a replica was there, the client's own `X-Request-Timeout` (seconds) from the

@@ -35,7 +35,7 @@ class Inside:
     def away(self, task_id: str) -> float:
         """In how many seconds a replica is expected; 0 if one is ready, or none is expected."""
         route = self._routes.get(task_id)
-        return max(1.0, route.spec.hold_seconds) if route and route.spec.expected and not route.ready else 0
+        return route.spec.expected_in if route and route.spec.expected and not route.ready else 0
 
     async def ask(self, task_id: str, question: Question) -> Outcome:
         """The answer; a problem document where it broke off, or is too large. Cancel it to give up."""

@@ -25,6 +25,7 @@ STATUS: dict[type[Refusal], int] = {
     errors.InvalidRequest: 422,
     errors.FrameworkMissing: 422,
     errors.NeverFits: 422,
+    errors.BelowFacts: 422,
     errors.JobNotFound: 404,
     errors.DeploymentNotFound: 404,
     errors.LogNotFound: 404,

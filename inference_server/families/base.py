@@ -112,6 +112,16 @@ def load_family(directory: Path, card: ModelCard, device: str = "cpu", threads: 
     return load_original(directory, card, device)
 
 
+def served(family: Family, card: ModelCard, device: str = "cpu") -> tuple[str, str]:
+    """`compiled` or `original`, as `load_family` chose, and a sentence that says why."""
+    reason = str((card.compiled or {}).get("reason", "Nobody tried to compile the model."))
+    if type(family).__module__ in {module for module, _ in COMPILED.values()}:
+        return "compiled", reason
+    if device != "cpu":
+        return "original", "On a GPU the original is served."
+    return "original", f"The compiled model cannot be loaded here. {reason}" if card.is_compiled else reason
+
+
 def load_original(directory: Path, card: ModelCard, device: str = "cpu") -> Family:
     """Load what was trained, whether there is a compiled form or not."""
     _check_known(card)
