@@ -82,7 +82,7 @@ def prepared(sample: Sample, home: Path, names: list[str]) -> Iterator[tuple[Pat
         sample.save_for_mlflow(home / "mlflow")
     with ExitStack() as stack:
         tracking = ""
-        if "ours" in names:
+        if {"ours", "ours+v2"} & set(names):
             folder = packages.package(sample, home / "package")
             tracking = stack.enter_context(packages.tracking({sample.name: folder}))
         yield home, tracking
