@@ -40,9 +40,11 @@ done
 if [ ${#chosen[@]} -eq 0 ]; then mapfile -t chosen < <(names); fi
 
 if [ -z "${PYTHON:-}" ]; then
-    key=$(cat requirements/*.in requirements/lock.txt | sha256sum | cut -c1-12)
+    parts=(gateway trainer inference mlflow modelyard)
+    case " ${chosen[*]} " in *" serving "* | *" soak "*) parts+=(torch) ;; esac
+    key=$({ echo "${parts[@]}"; cat requirements/*.in requirements/lock.txt; } | sha256sum | cut -c1-12)
     venv=${MODELYARD_CACHE:-$HOME/.cache/modelyard}/bench-$key
-    scripts/venv.sh "$venv" gateway trainer inference mlflow modelyard
+    scripts/venv.sh "$venv" "${parts[@]}"
     PYTHON=$venv/bin/python
 fi
 for name in "${chosen[@]}"; do
