@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Run benchmarks and print their tables. Nothing is asserted: the numbers are for reading side by side.
 #
-#   scripts/bench.sh                      all of them
+#   scripts/bench.sh                      all of them but the soak, which takes half an hour
 #   scripts/bench.sh NAME...              e.g. scripts/bench.sh proxy
 #   scripts/bench.sh NAME -- OPTION...    with options for the benchmark; "NAME -- --help" lists them
 #
@@ -37,7 +37,7 @@ while [ $# -gt 0 ]; do
            chosen+=("$1"); shift ;;
     esac
 done
-if [ ${#chosen[@]} -eq 0 ]; then mapfile -t chosen < <(names); fi
+if [ ${#chosen[@]} -eq 0 ]; then mapfile -t chosen < <(names | grep -vx soak); fi
 
 if [ -z "${PYTHON:-}" ]; then
     parts=(gateway trainer inference mlflow modelyard)
