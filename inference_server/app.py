@@ -55,7 +55,10 @@ class InferenceApp:
 
     def _ready(self, request: Request) -> Answer:
         phase = self._model.phase
-        return Answer.json(200 if self._model.is_ready else 503, {"reason": phase.reason, "message": phase.message})
+        content = {"reason": phase.reason, "message": phase.message}
+        if not self._model.is_ready:
+            return Answer.json(503, content)
+        return Answer.json(200, {**content, "seconds": self._model.describe().get("seconds", {})})
 
     def _describe(self, request: Request) -> Answer:
         self._model.require_ready()

@@ -29,7 +29,7 @@ from inference_server.worker import Worker
 
 log = logging.getLogger("inference_server")
 
-DRAIN_SECONDS = 30  # for requests in flight when told to stop
+DRAIN_SECONDS = 65  # for requests in flight when told to stop: above the deadline of a prediction
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 

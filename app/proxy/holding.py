@@ -10,8 +10,8 @@ from app.proxy.server import Turn
 
 
 class Holding:
-    """At most `limit` requests of each task wait at this gateway, each for at most `seconds`, or longer where the route
-    says so; with 0 none waits.
+    """At most `limit` requests of each task wait at this gateway, each for at most `seconds`, or what its route says if
+    that is longer; with 0 none waits.
 
     Their bodies wait where they are: up to 64 KiB and what one read brings with the connection, the rest at the client.
     """

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pydantic import Field
 
 from app.core.conditions import Condition, DeploymentPhase, JobPhase, Status, Termination, find
+from app.core.scaling import Wake, usual_seconds
 from app.core.tasks import Deployment, Job
 from app.runtimes.base import Story
 from app.schemas.wire import Answer, Moment
@@ -165,12 +166,31 @@ class FactsAnswer(Answer):
         return cls(**asdict(facts))
 
 
+class WakeAnswer(Answer):
+    """A start from no replica to the first that was ready: its phases in seconds, which add up to the total."""
+
+    schedule: float = Field(description="until there was a place for it")
+    pull: float = Field(description="its image was fetched")
+    start: float = Field(description="its process began")
+    fetch: float = Field(description="the model was fetched")
+    load: float
+    warm_up: float
+    total: float
+    finish_time: Moment
+
+    @classmethod
+    def of(cls, wake: Wake) -> WakeAnswer:
+        phases = {phase.name.lower(): seconds for phase, seconds in wake.seconds.items()}
+        return cls(**phases, total=round(wake.total, 3), finish_time=wake.finished_at)
+
+
 class DeploymentStatusAnswer(Answer):
     """`status` is one word derived from `conditions`; `reason` and `message` are those of the condition behind it.
 
     `servingRevision`, `mlflowRunId` and `modelVersion` are of the model that was last rolled out to every replica
     (before the first one was, of the wanted one). While `revision` is another, the condition `Progressing` tells how
-    far its rollout is.
+    far its rollout is. `lastWake` is its last start from no replica, the first one too, and `wakeSeconds` what one is
+    expected to take, judged by the last ones; `wakes` counts how often a prediction woke it.
     """
 
     task_id: str
@@ -180,6 +200,9 @@ class DeploymentStatusAnswer(Answer):
     conditions: list[ConditionAnswer]
     replicas: ReplicasAnswer
     restarts: int
+    wakes: int
+    wake_seconds: float | None
+    last_wake: WakeAnswer | None
     revision: int
     serving_revision: int | None = Field(description="null until every replica was ready for the first time")
     mlflow_run_id: str
@@ -202,6 +225,9 @@ class DeploymentStatusAnswer(Answer):
             conditions=[ConditionAnswer.of(condition) for condition in seen.conditions],
             replicas=ReplicasAnswer(wanted=deployment.spec.replicas, ready=seen.ready),
             restarts=seen.restarts,
+            wakes=deployment.woken,
+            wake_seconds=usual_seconds(seen.wakes),
+            last_wake=WakeAnswer.of(seen.wakes[-1]) if seen.wakes else None,
             revision=deployment.revision,
             serving_revision=serving.revision if serving else None,
             mlflow_run_id=serving.run_id if serving else deployment.run_id,

@@ -19,7 +19,7 @@ from inference_server.families.graph import Graph
 from inference_server.families.rows import Feature, Row, RowReader, features_of
 from inference_server.families.table_answers import ClassAnswers, NumberAnswers
 
-_ROUNDING = {"f": 4e-6, "d": 1e-12}
+_ROUNDING = np.float32(4e-6)
 
 Matrix = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -40,7 +40,7 @@ class _Compiled:
 
     def _outputs(self, rows: Sequence[Row]) -> Matrix:
         outputs: Matrix = self._graph(self._encoder.matrix(rows))
-        if not np.isfinite(outputs).all():
+        if not math.isfinite(outputs.sum(dtype=np.float64)):
             raise ArithmeticError("The model answered with numbers that are not finite.")
         return outputs
 
@@ -91,16 +91,18 @@ class TabularClassification(_Compiled, ClassAnswers):
         _Compiled.__init__(self, graph, card)
         ClassAnswers.__init__(self, card)
 
-    def predict(self, rows: Sequence[Row]) -> Sequence[Sequence[float]]:
+    def predict(self, rows: Sequence[Row]) -> Sequence[list[float]]:
         outputs = self._outputs(rows).reshape(len(rows), len(self._classes))
-        return _levelled(outputs).tolist()
+        if outputs.dtype == np.float32:
+            _level(outputs)
+        probabilities: list[list[float]] = outputs.tolist()
+        return probabilities
 
 
-def _levelled(probabilities: Matrix) -> Matrix:
-    """Those that differ from a row's largest by less than rounding are set to it, so that the first of equals wins.
+def _level(probabilities: Any) -> None:
+    """Set what differs from a row's largest by less than rounding to it, so that the first of equals is the class.
 
     A forest's votes that are equal in float64 are not, summed up in the float32 of a graph.
     """
     largest = probabilities.max(axis=1, keepdims=True)
-    np.copyto(probabilities, largest, where=probabilities > largest - _ROUNDING[probabilities.dtype.char])
-    return probabilities
+    np.copyto(probabilities, largest, where=probabilities > largest - _ROUNDING)

@@ -47,7 +47,7 @@ class Numbers:
         return len(self.positions)
 
     def nodes(self, graph: _Nodes) -> str:
-        values = graph.add("Gather", "rows", graph.constant(np.array(self.positions)), axis=1)
+        values = graph.columns(self.positions)
         if self.fill is not None:
             values = graph.add("Where", graph.add("IsNaN", values), graph.constant(self.fill), values)
         if self.mean is not None:
@@ -69,7 +69,7 @@ class Category:
 
     def nodes(self, graph: _Nodes) -> str:
         missing = graph.constant(np.array(len(self.categories) + 1, dtype=np.float64))
-        number = graph.add("Gather", "rows", graph.constant(np.array(self.position)), axis=1)
+        number = graph.columns(self.position)
         known = graph.add("Where", graph.add("IsNaN", number), missing, number)
         return graph.add("Gather", graph.constant(self.table), graph.add("Cast", known, to=TensorProto.INT64), axis=0)
 
@@ -109,9 +109,9 @@ class Columns:
 
     def graph(self, before: ModelProto, in_float32: bool) -> ModelProto:
         """From `rows` to `matrix`, to be put before the graph `before`, with its versions."""
-        nodes = _Nodes()
+        nodes = _Nodes(len(self.features))
         parts = [part.nodes(nodes) for part in self.parts]
-        whole = nodes.add("Concat", *parts, axis=1)
+        whole = parts[0] if len(parts) == 1 else nodes.add("Concat", *parts, axis=1)
         kind = TensorProto.FLOAT if in_float32 else TensorProto.DOUBLE
         nodes.add("Cast", whole, to=kind, name="matrix")
         rows = helper.make_tensor_value_info("rows", TensorProto.DOUBLE, ["n", len(self.features)])
@@ -137,7 +137,8 @@ def rescaling(scaler: Any, after: ModelProto) -> ModelProto:
 class _Nodes:
     """Nodes and constants of a graph in the making; each node has one output, by whose name it is known."""
 
-    def __init__(self) -> None:
+    def __init__(self, width: int = 1) -> None:
+        self._width = width
         self._nodes: list[NodeProto] = []
         self._constants: list[TensorProto] = []
 
@@ -145,6 +146,12 @@ class _Nodes:
         name = name or f"{operator}_{len(self._nodes)}"
         self._nodes.append(helper.make_node(operator, list(inputs), [name], name=name, **attributes))
         return name
+
+    def columns(self, positions: int | tuple[int, ...]) -> str:
+        """Of `rows`: one as a vector, several as a matrix, all of them as they are."""
+        if positions == tuple(range(self._width)):
+            return "rows"
+        return self.add("Gather", "rows", self.constant(np.array(positions)), axis=1)
 
     def constant(self, value: npt.NDArray[Any]) -> str:
         name = f"constant_{len(self._constants)}"

@@ -62,7 +62,7 @@ class Upstream:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, backlog=2048)
         self.address = Address(*self._server.sockets[0].getsockname())
         return self
 

@@ -163,9 +163,8 @@ def test_an_answer_that_is_not_finite_is_an_error_and_no_null() -> None:
         answer(family, [[1.0]])
 
 
-@pytest.mark.parametrize("kind", [np.float32, np.float64])
-def test_of_equal_votes_the_first_class_wins_whatever_rounding_says(kind: Any) -> None:
-    votes = np.array([[0.5, np.nextafter(kind(0.5), kind(1))], [0.4, 0.6]], dtype=kind)
+def test_of_equal_votes_the_first_class_wins_whatever_rounding_says() -> None:
+    votes = np.array([[0.5, np.nextafter(np.float32(0.5), np.float32(1))], [0.4, 0.6]], dtype=np.float32)
     family = TabularClassification(lambda rows: votes, CARD)  # type: ignore[arg-type]
     assert answer(family, [[1.0], [2.0]])["predictions"] == ["a", "b"]
 
