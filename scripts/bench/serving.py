@@ -168,7 +168,8 @@ def table(results: list[Result]) -> str:
     ]
     for one in results:
         if not one.rounds:
-            lines.append(f"| {one.contender} | {one.failure} |" + " |" * 12)
+            words = str(one.failure).splitlines()[0].replace("|", " ")
+            lines.append(f"| {one.contender} | {words} |" + " |" * 12)
             continue
         rates = (_shown(one.median(cell, "rate"), 1, 0) for cell in CELLS)
         p50, p99 = one.median("1x64", "p50"), one.median("1x64", "p99")
