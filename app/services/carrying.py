@@ -57,7 +57,7 @@ class Carrier:
         self.holder = holder
         self._width = width
         self.on_end: Callable[[int | None], None] = lambda _: None
-        self._tasks: dict[Claim, asyncio.Task[None]] = {}
+        self._tasks: dict[Claim, asyncio.Task[Outcome | None]] = {}
         self._lanes: dict[str, Lane] = {}
 
     def __len__(self) -> int:
@@ -78,10 +78,11 @@ class Carrier:
             lane.members += 1
             self._tasks[claim] = asyncio.create_task(self._carry(claim, lane))
 
-    async def wait(self, claim: Claim, seconds: float) -> None:
-        """Return once it is over, or after so many seconds."""
+    async def wait(self, claim: Claim, seconds: float) -> Outcome | None:
+        """The outcome, once it is recorded; None if it is not within so many seconds, or others have it."""
         if task := self._tasks.get(claim):
             await asyncio.wait([task], timeout=seconds)
+        return task.result() if task and task.done() and not task.cancelled() else None
 
     def expected(self, deployment_uid: str, ahead: int) -> float | None:
         """In how many seconds the one behind `ahead` others has its answer; None if nothing here tells.
@@ -107,14 +108,14 @@ class Carrier:
             self._lanes = {uid: lane for uid, lane in self._lanes.items() if lane.members}
         return self._lanes.setdefault(deployment_uid, Lane(self._width))
 
-    async def _carry(self, claim: Claim, lane: Lane) -> None:
+    async def _carry(self, claim: Claim, lane: Lane) -> Outcome | None:
+        """The outcome, once it is recorded."""
         try:
             [found] = await asyncio.gather(self._outcome(claim, lane), return_exceptions=True)
             if isinstance(found, BaseException):
                 log.error("surprise", request_id=claim.request_id, exc_info=found)
                 found = _refusal(SURPRISE, claim)
-            if found is not None:
-                await self._record(claim, found)
+            return found if found and await self._record(claim, found) else None
         finally:
             del self._tasks[claim]
             lane.members -= 1
@@ -150,7 +151,8 @@ class Carrier:
             return _refusal(DELETED, claim)
         return tries.add(await self._ask(claim.task_id, errand.question))
 
-    async def _record(self, claim: Claim, outcome: Outcome) -> None:
+    async def _record(self, claim: Claim, outcome: Outcome) -> bool:
+        """Whether it is ours that is kept."""
         for failures in count(1):
             try:
                 is_ours = await self._store.record(claim, outcome, datetime.now(UTC))
@@ -159,7 +161,8 @@ class Carrier:
                 await asyncio.sleep(pause(failures))
             else:
                 self.on_end(outcome.status if is_ours else None)
-                return
+                return is_ours
+        raise AssertionError("unreachable: it goes on until it is known")
 
 
 class Tries:

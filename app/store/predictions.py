@@ -38,12 +38,19 @@ class NewPrediction:
 
     id: str
     task_id: str
-    deployment_uid: str
     holder: str
     question: Question
     created_at: datetime
     deadline_at: datetime
     idempotency: Idempotency | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The claim to answer a new prediction; `ahead` wait for the same deployment already."""
+
+    claim: Claim
+    ahead: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +71,8 @@ class PredictionStore:
         self._record = Group(self._write_outcomes)
 
     @whole
-    async def add(self, new: NewPrediction) -> Claim | str:
-        """Keep it: the claim to answer it, or the id of the one that was kept before under the same key.
+    async def add(self, new: NewPrediction) -> Kept | str | None:
+        """Keep it; or the id of the one that was kept before under the same key; None if nothing is deployed there.
 
         Raises `TooManyPending` where there is no room, `IdempotencyKeyReused`. The bounds hold but for what other
         gateways keep in the same moment.
@@ -161,7 +168,7 @@ class PredictionStore:
             empty = await connection.execute(emptied.values(clean_at=later, answer=None, answer_headers=None))
         return gone.rowcount + empty.rowcount
 
-    async def _write(self, group: Sequence[NewPrediction]) -> Sequence[Claim | str | Refusal]:
+    async def _write(self, group: Sequence[NewPrediction]) -> Sequence[Kept | str | Refusal | None]:
         async with self._database.begin() as connection:
             await connection.execute(_LOCK)
             counts = sa.select(_c.deployment_uid, sa.func.count(), sa.func.sum(_c.size)).where(_pending)
@@ -169,17 +176,23 @@ class PredictionStore:
             room = Room(self._settings, {uid: (count, int(size)) for uid, count, size in found})
             return [await self._write_one(connection, new, room) for new in group]
 
-    async def _write_one(self, connection: AsyncConnection, new: NewPrediction, room: Room) -> Claim | str | Refusal:
-        if new.idempotency and (known := await _known(connection, new, new.idempotency)):
+    async def _write_one(
+        self, connection: AsyncConnection, new: NewPrediction, room: Room
+    ) -> Kept | str | Refusal | None:
+        there = (deployments.c.task_id == new.task_id, deployments.c.desired == Desired.RUN.value)
+        uid = (await connection.execute(sa.select(deployments.c.uid).where(*there))).scalar_one_or_none()
+        if uid is None:
+            return None
+        if new.idempotency and (known := await _known(connection, uid, new.idempotency)):
             return known
-        if refusal := room.refusal(new.task_id, new.deployment_uid, new.question.size):
+        if refusal := room.refusal(new.task_id, uid, new.question.size):
             return refusal
-        inserted = self._database.insert(predictions).values(_values(new)).on_conflict_do_nothing()
+        inserted = self._database.insert(predictions).values(_values(new, uid)).on_conflict_do_nothing()
         if (await connection.execute(inserted)).rowcount == 0:  # another gateway kept its key a moment ago
             assert new.idempotency is not None
-            return await _known(connection, new, new.idempotency) or IdempotencyKeyReused()
-        room.take(new.deployment_uid, new.question.size)
-        return Claim(new.id, new.task_id, new.deployment_uid, new.question.request_id, 1, new.deadline_at)
+            return await _known(connection, uid, new.idempotency)
+        claim = Claim(new.id, new.task_id, uid, new.question.request_id, 1, new.deadline_at)
+        return Kept(claim, room.take(uid, new.question.size))
 
     async def _write_outcomes(self, group: Sequence[tuple[Claim, Outcome, datetime]]) -> Sequence[bool]:
         async with self._database.begin() as connection:
@@ -194,9 +207,9 @@ class PredictionStore:
         return (await connection.execute(change)).rowcount == 1
 
 
-async def _known(connection: AsyncConnection, new: NewPrediction, said: Idempotency) -> str | Refusal | None:
+async def _known(connection: AsyncConnection, uid: str, said: Idempotency) -> str | Refusal | None:
     """The prediction that was kept under the same key."""
-    same = (_c.deployment_uid == new.deployment_uid, _c.idempotency_key == said.key)
+    same = (_c.deployment_uid == uid, _c.idempotency_key == said.key)
     row = (await connection.execute(sa.select(_c.id, _c.content_digest).where(*same))).one_or_none()
     if row is None:
         return None
@@ -207,11 +220,11 @@ def _holds(claim: Claim) -> tuple[sa.ColumnElement[bool], ...]:
     return _c.id == claim.id, _c.attempt == claim.attempt, _pending
 
 
-def _values(new: NewPrediction) -> dict[str, Any]:
+def _values(new: NewPrediction, deployment_uid: str) -> dict[str, Any]:
     return {
         "id": new.id,
         "task_id": new.task_id,
-        "deployment_uid": new.deployment_uid,
+        "deployment_uid": deployment_uid,
         "request_id": new.question.request_id,
         "idempotency_key": new.idempotency.key if new.idempotency else None,
         "content_digest": new.idempotency.content if new.idempotency else None,

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import os
 import re
+import signal
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -42,7 +44,7 @@ class Handler(BaseHTTPRequestHandler):
         asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
         number = next(computed)
         time.sleep(asked["seconds"])
-        self.reply({"asked": asked["number"], "computed": number})
+        self.reply({"asked": asked["number"], "computed": number, "pid": os.getpid()})
 
     def reply(self, answer):
         body = json.dumps(answer).encode()
@@ -231,3 +233,15 @@ def test_a_gateway_that_was_killed_and_is_started_again_goes_on_with_what_it_had
     alone.start()
     found = [eventually(lambda place=place: result(alone, place), explain=alone.log) for place in places]
     assert [one["asked"] for one in found] == list(range(20))
+
+
+@pytest.mark.journey
+def test_a_model_server_that_is_killed_loses_nothing(gateways: tuple[GatewayProcess, GatewayProcess]) -> None:
+    turns = itertools.cycle(gateways)
+    pid = predict(gateways[0], 0).json()["pid"]
+    places = [submit(turns, number, 0.1) for number in range(40)]
+    eventually(lambda: result(gateways[0], places[3]))
+    os.kill(pid, signal.SIGKILL)
+    found = [eventually(lambda place=place: result(gateways[0], place), explain=gateways[0].log) for place in places]
+    assert [one["asked"] for one in found] == list(range(40))
+    assert {one["pid"] for one in found} > {pid}
