@@ -222,7 +222,11 @@ need_cluster
 echo "Deploying to the namespace $namespace ($(basename "$overlay"), kubectl's context $(kubectl config current-context))"
 if said=$(kubectl get namespace "$namespace" 2>&1); [[ $said == *NotFound* ]]; then # who may not look takes it for there
     # with its label at once: by it the script that clears knows whose it is
-    create_once <<<"{apiVersion: v1, kind: Namespace, metadata: {name: $namespace, labels: {${ours/=/: }}}}"
+    create_once <<YAML
+apiVersion: v1
+kind: Namespace
+metadata: {name: $namespace, labels: {${ours/=/: }}}
+YAML
     echo "  namespace   made: $namespace"
 fi
 make_secrets

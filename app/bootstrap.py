@@ -23,6 +23,10 @@ from app.controllers.leadership import Leadership
 from app.controllers.loop import Loop
 from app.controllers.predictions import PredictionController
 from app.controllers.routes import RouteController
+from app.controllers.scaler import Scaler
+from app.controllers.traffic import TrafficController, WakeListener
+from app.controllers.wake_metrics import WakeMetrics
+from app.controllers.wakes import WakeWatch
 from app.core.errors import ConfigurationError, StoreUnavailable
 from app.core.nudge import Nudges
 from app.core.profiles import Profiles
@@ -45,6 +49,7 @@ from app.store.database import Database
 from app.store.deployments import DeploymentStore
 from app.store.jobs import JobStore
 from app.store.leases import Lease
+from app.store.loads import LoadStore
 from app.store.predictions import HOLDER_PREFIX, PredictionStore
 from app.tracking.mlflow import Mlflow
 
@@ -182,17 +187,24 @@ def assemble(
     jobs, deployments = JobStore(database), DeploymentStore(database)
     registry = _registry()
     routes = RouteTable(Metrics(registry))
-    leadership = Leadership(Lease(database, "controllers", _holder(), settings.controller.lease_seconds), nudges)
+    holder = _holder()
+    leadership = Leadership(Lease(database, "controllers", holder, settings.controller.lease_seconds), nudges)
     inside = Inside(routes, settings.deferred.max_answer_bytes)
     predictions = PredictionStore(database, settings.deferred)
-    carrier = Carrier(predictions, inside.ask, f"{HOLDER_PREFIX}{_holder()}", settings.deferred.concurrency)
+    carrier = Carrier(predictions, inside.ask, f"{HOLDER_PREFIX}{holder}", settings.deferred.concurrency)
     prediction_controller = _prediction_controller(settings, database, predictions, carrier, registry)
+    period, lease = settings.controller.period_seconds, settings.controller.lease_seconds
     loops = [
-        *_loops(settings, leadership, jobs, deployments, runtime, tracking, routes),
-        Loop("predictions", prediction_controller.round, settings.controller.lease_seconds / 4),
-        Loop("results", prediction_controller.clean, settings.controller.period_seconds * 30, leadership.is_ours),
+        Loop("leadership", leadership.round, lease / 4),
+        Loop("jobs", JobController(jobs, runtime, tracking).round, period, leadership.is_ours),
+        *_deployment_loops(
+            leadership, deployments, LoadStore(database, holder), runtime, routes, WakeMetrics(registry), nudges, period
+        ),
+        Loop("predictions", prediction_controller.round, lease / 4),
+        Loop("results", prediction_controller.clean, period * 30, leadership.is_ours),
     ]
     nudge = {loop.name: loop.nudge for loop in loops}
+    routes.when_wanted = nudge["traffic"]
     for name in ("jobs", "deployments", "routes"):
         nudges.add(nudge[name])
     patience = settings.tracking.patience_seconds
@@ -220,19 +232,22 @@ def assemble(
     )
 
 
-def _loops(
-    settings: Settings, leadership: Leadership, jobs: JobStore, deployments: DeploymentStore, runtime: Runtime,
-    tracking: Mlflow, routes: RouteTable,
+def _deployment_loops(
+    leadership: Leadership, store: DeploymentStore, reports: LoadStore, runtime: Runtime, routes: RouteTable,
+    metrics: WakeMetrics, nudges: Nudges, period: float,
 ) -> list[Loop]:  # fmt: skip
-    period = settings.controller.period_seconds
-    job_controller = JobController(jobs, runtime, tracking)
-    deployment_controller = DeploymentController(deployments, runtime)
-    route_controller = RouteController(deployments, runtime, routes.update)
+    """On every gateway routes and traffic; on the one that leads, what acts."""
+    published = RouteController(store, runtime, routes.update)
+    traffic = TrafficController(
+        routes.loads, lambda: published.elastic, store, reports, leadership.is_ours, woken=nudges
+    )
+    acting = DeploymentController(store, runtime, Scaler(lambda: traffic.demands, reports), WakeWatch(metrics.record))
+    listener = WakeListener(store, lambda: published.elastic, nudges)
     return [
-        Loop("leadership", leadership.round, settings.controller.lease_seconds / 4),
-        Loop("jobs", job_controller.round, period, leadership.is_ours),
-        Loop("deployments", deployment_controller.round, period, leadership.is_ours),
-        Loop("routes", route_controller.round, period),
+        Loop("deployments", acting.round, period, leadership.is_ours),
+        Loop("routes", published.round, period),
+        Loop("traffic", traffic.round, period),
+        Loop("wakes", listener.round, min(period, listener.PERIOD), leadership.is_ours),
     ]
 
 

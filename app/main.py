@@ -11,7 +11,7 @@ from fastapi.routing import APIRoute
 from app import __version__
 from app.bootstrap import Platform
 from app.proxy.asgi import PredictProxy
-from app.routers import catalog, docs, errors, health, inference, predictions, train
+from app.routers import catalog, docs, errors, health, inference, predictions, protocols, train
 from app.routers.body_limit import BodyLimit
 from app.routers.request_id import RequestId
 
@@ -48,9 +48,11 @@ def create_api(platform: Platform) -> FastAPI:
     )
     app.state.platform = platform
     errors.install(app)
-    limits = platform.settings
-    app.add_middleware(BodyLimit, limit=limits.http.max_body_bytes, prediction_limit=limits.deferred.max_body_bytes)
-    for router in (train.router, inference.router, predictions.router):
+    http, later = platform.settings.http, platform.settings.deferred
+    app.add_middleware(
+        BodyLimit, limit=http.max_body_bytes, prediction_limit=later.max_body_bytes, seconds=http.body_seconds
+    )
+    for router in (train.router, inference.router, protocols.router, predictions.router):
         app.include_router(router, prefix=_API)
         app.include_router(router, include_in_schema=False)  # the published contract prints some without a prefix
     app.include_router(catalog.router, prefix=_API)

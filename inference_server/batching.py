@@ -18,10 +18,12 @@ from typing import Any, Generic, TypeVar
 
 from inference_server.cost import Cost
 from inference_server.problems import DeadlinePassed, TooBusy
-from inference_server.worker import Attempt, Worker
+from inference_server.worker import Worker, attempted
 
 INLINE_SECONDS = 0.002  # what the event loop may be kept from its sockets; a thread costs a tenth of it to reach
 MOST_WAITING = 1024  # requests
+WORTHWHILE = 10  # times a call's own cost: what the rows of a batch may cost together
+FEW_ROWS = 32  # are always allowed, as a cost that is measured is never exact
 
 Outputs = Sequence[Any]
 Result = TypeVar("Result")
@@ -145,11 +147,17 @@ class Batcher:
 
     @property
     def most_rows(self) -> int:
-        """Rows of a batch of several requests: it grows by doubling, up to what its bounds allow at the cost so far."""
+        """Rows of a batch of several requests: it grows by doubling, as far as the cost so far and the bounds allow.
+
+        Beyond the point where a call's own cost is lost among that of its rows, company only makes everyone wait.
+        """
         if not self._bounds.seconds:
             return 1
-        affordable = 1 + self._bounds.seconds / self._cost.each if self._cost.each else self._most_rows
-        return int(max(1, min(self._most_rows, affordable, 2 * self._cost.largest)))
+        most = min(self._most_rows, 2 * self._cost.largest)
+        if each := self._cost.each:
+            worthwhile = max(FEW_ROWS, WORTHWHILE * self._cost.fixed / each)
+            most = min(most, 1 + self._bounds.seconds / each, worthwhile)
+        return max(1, int(most))
 
     def _take(self) -> list[_Asked[Any]]:
         """The next batch, without what was given up or is overdue. A request is never split."""
@@ -171,14 +179,14 @@ class Batcher:
 
     def _compute(self, batch: Sequence[_Asked[Any]]) -> list[Any]:
         """For each request its result, or the exception that it is answered with."""
-        start = perf_counter()
         if batch[0].alone:
-            return [_attempted(batch[0].finish, ())]
-        rows = batch[0].rows if len(batch) == 1 else list(chain.from_iterable(asked.rows for asked in batch))
-        outputs = _attempted(partial(counted, self._predict), rows)
+            return [attempted(batch[0].finish, ())]
+        start = perf_counter()
+        rows = batch[0].rows if len(batch) == 1 else list(chain.from_iterable([asked.rows for asked in batch]))
+        outputs = attempted(counted, self._predict, rows)
         if isinstance(outputs, Exception):
             return [outputs] if len(batch) == 1 else self._compute_singly(batch, len(rows))
-        outcomes = [_attempted(asked.finish, part) for asked, part in zip(batch, _parts(outputs, batch), strict=True)]
+        outcomes = _finished(batch, outputs)
         self._cost.note(len(rows), perf_counter() - start)
         return outcomes
 
@@ -198,21 +206,19 @@ def counted(predict: Callable[[Sequence[Any]], Outputs], rows: Sequence[Any]) ->
     return outputs
 
 
-def _attempted(work: Callable[[Any], Result], argument: Any) -> Result | Exception:
-    with Attempt() as attempt:
-        return work(argument)
-    assert attempt.error is not None
-    return attempt.error
-
-
-def _parts(outputs: Outputs, batch: Sequence[_Asked[Any]]) -> Iterable[Outputs]:
-    if len(batch) == 1:
-        yield outputs
-        return
+def _finished(batch: Sequence[_Asked[Any]], outputs: Outputs) -> list[Any]:
+    outcomes: list[Any] = []
     at = 0
-    for asked in batch:
-        yield outputs[at : at + len(asked.rows)]
-        at += len(asked.rows)
+
+    def finish_the_rest() -> None:
+        nonlocal at
+        for asked in batch[len(outcomes) :]:
+            start, at = at, at + len(asked.rows)
+            outcomes.append(asked.finish(outputs[start:at]))
+
+    while isinstance(error := attempted(finish_the_rest), Exception):
+        outcomes.append(error)
+    return outcomes
 
 
 def _deliver(batch: Sequence[_Asked[Any]], outcomes: Sequence[Any]) -> None:

@@ -133,15 +133,15 @@ class ModelCache:
         self._admit(needed)
         entries = self._entries()
         held = sum(entry.size for entry in entries)
-        for entry in entries:
+        for entry in entries if self._free() + held >= needed else ():  # else nothing is gained
             if held + needed <= self._most and self._free() >= needed:
                 return
             if self._evict(entry):
                 held -= entry.size
         if self._free() < needed:
             raise Unwritable(
-                f"The model has {needed} bytes, and the disk of the model cache {self._root} has {self._free()} left, "
-                "though all models that no server uses were removed: make room there."
+                f"The model has {needed:,} bytes, more than the disk of the model cache {self._root} can hold besides "
+                f"what is in use there ({self._free():,} bytes are free): make room there."
             )
         if held + needed > self._most:
             log.warning("The model cache holds more than it may (%d bytes): servers use all of it.", self._most)
@@ -149,7 +149,7 @@ class ModelCache:
     def _admit(self, size: int) -> None:
         if size > self._most:
             raise Unwritable(
-                f"The model has {size} bytes, and the model cache may hold {self._most} in all: let it hold more."
+                f"The model has {size:,} bytes, and the model cache may hold {self._most:,} in all: let it hold more."
             )
 
     def _free(self) -> int:

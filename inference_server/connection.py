@@ -13,7 +13,7 @@ from http import HTTPStatus
 from typing import Any, Protocol, cast
 
 from inference_server.messages import Answer, Request
-from inference_server.reading import Arrived, Bounds, Held, Reader, Stage
+from inference_server.reading import DEAF, IDLE, Arrived, Bounds, Held, Reader
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +40,21 @@ class Books:
         self.leaving = False  # no connection goes on after its answer
         self.empty = asyncio.Event()  # set while there is no connection
         self.empty.set()
-        self.date = b""  # of this second, for the header
+        self._date = b""
+        self._heads: dict[tuple[int, str], bytes] = {}
+
+    def strike(self, date: bytes) -> None:
+        """It is another second."""
+        self._date = date
+        self._heads.clear()
+
+    def head(self, status: int, type: str) -> bytes:
+        """How an answer of this second begins, up to the request's ID."""
+        found = self._heads.get((status, type))
+        if found is None:
+            lines = b"%bdate: %b\r\ncontent-type: %b\r\nx-request-id: "
+            found = self._heads[status, type] = lines % (STATUS_LINES[status], self._date, type.encode())
+        return found
 
 
 class Connection(asyncio.Protocol):
@@ -104,9 +118,9 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
         elif self._current is not None or self._arrived:
             return  # it is we who take long
-        elif stage is Stage.DEAF and waited > bounds.farewell_seconds:
+        elif stage is DEAF and waited > bounds.farewell_seconds:
             self._transport.abort()
-        elif stage is Stage.IDLE and waited > bounds.idle_seconds:
+        elif stage is IDLE and waited > bounds.idle_seconds:
             self._transport.close()
         else:
             self._reader.check(now)
@@ -114,7 +128,7 @@ class Connection(asyncio.Protocol):
 
     def leave(self) -> None:
         """Close, unless something was begun; then after its answer, as `Books.leaving` is set."""
-        if self._reader.stage is Stage.IDLE and self._current is None and not self._arrived:
+        if self._reader.stage is IDLE and self._current is None and not self._arrived:
             self._transport.close()
 
     def end(self) -> None:
@@ -155,27 +169,22 @@ class Connection(asyncio.Protocol):
 
     def _write(self, arrived: Arrived, answer: Answer) -> None:
         goes_on = arrived.goes_on and not self._books.leaving
-        head = self._head_of(answer, arrived.request.id, b"" if goes_on else b"connection: close\r\n")
+        head = self._books.head(answer.status, answer.type)
+        more = b"".join([b"%b: %b\r\n" % (n.encode(), v.encode()) for n, v in answer.headers.items()])
+        if not goes_on:
+            more += b"connection: close\r\n"
+        request_id = arrived.request.id.encode()
         if isinstance(answer.body, bytes):
             body = b"" if arrived.request.method == "HEAD" else answer.body
-            self._transport.write(b"%bcontent-length: %d\r\n\r\n%b" % (head, len(answer.body), body))
+            length = len(answer.body)
+            self._transport.write(b"%b%b\r\n%bcontent-length: %d\r\n\r\n%b" % (head, request_id, more, length, body))
             self._finish(arrived, goes_on)
         else:
             chunked = self._reader.version != "1.0"
-            self._transport.write(head + (b"transfer-encoding: chunked\r\n\r\n" if chunked else b"\r\n"))
+            more += b"transfer-encoding: chunked\r\n" if chunked else b""
+            self._transport.write(b"%b%b\r\n%b\r\n" % (head, request_id, more))
             self._answering = self._loop.create_task(self._stream(arrived, answer.body, chunked, goes_on and chunked))
             self._answering.add_done_callback(_log_failure)
-
-    def _head_of(self, answer: Answer, request_id: str, more: bytes) -> bytes:
-        for name, value in answer.headers.items():
-            more += b"%b: %b\r\n" % (name.encode("latin-1"), value.encode("latin-1"))
-        return b"%bdate: %b\r\ncontent-type: %b\r\nx-request-id: %b\r\n%b" % (
-            STATUS_LINES[answer.status],
-            self._books.date,
-            answer.type.encode("latin-1"),
-            request_id.encode("latin-1"),
-            more,
-        )
 
     async def _stream(self, arrived: Arrived, pieces: AsyncIterator[bytes], chunked: bool, goes_on: bool) -> None:
         """An iterator that raises ends the connection without the last chunk, by which a client knows."""
@@ -198,11 +207,11 @@ class Connection(asyncio.Protocol):
     def _finish(self, arrived: Arrived, goes_on: bool) -> None:
         self._books.held.let_go(arrived.request)
         self._current = self._answering = None
-        if self._reader.stage is Stage.IDLE:
+        if self._reader.stage is IDLE:
             self._reader.since = self._loop.time()
         if goes_on:
             return
-        if self._reader.stage is Stage.DEAF and self._transport.can_write_eof():
+        if self._reader.stage is DEAF and self._transport.can_write_eof():
             self._transport.write_eof()  # and listen on for a while: closing now could take the answer with it
         else:
             self._transport.close()

@@ -1,5 +1,7 @@
 """The letter to the inference server. The server owns its definition; the gateway imports it to write the environment.
 
+Beside it stand the facts of a model, which the gateway reads where the trainer wrote them.
+
 Standard library only.
 """
 
@@ -8,9 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from inference_server.facts import TAG, Facts
 from inference_server.letter import Letter, LetterUnreadable
 
-__all__ = ["LetterUnreadable", "ServerInput"]
+__all__ = ["TAG", "Facts", "LetterUnreadable", "ServerInput"]
 
 
 @dataclass(frozen=True)

@@ -1,43 +1,63 @@
-"""Cost: what a piece of work takes by its size, learnt from having done it."""
+"""Cost: what a piece of work takes by its size, learnt from having done it on a machine that does other things too."""
 
 from __future__ import annotations
 
-MEMORY = 0.98  # the weight of a measurement against the next: some fifty of them count
-ALIKE = 0.01  # sizes that vary less than this, as variance to squared mean, say nothing about the cost of one more
+from dataclasses import dataclass
+
+FALL, RISE = 0.5, 0.05
+"""How far an estimate follows a measurement below it, and above it: what took longer was mostly kept waiting."""
+
+REMEMBERED = 1000  # measurements, after which a class of sizes that does not come any more is forgotten
+
+
+@dataclass(slots=True)
+class _Class:
+    """Sizes within a factor of two: their mean, the seconds that one of it takes, and when one was seen."""
+
+    size: float
+    rate: float
+    at: int
 
 
 class Cost:
-    """Seconds as `fixed + each * size`: least squares over the measurements, the newer the weightier.
+    """Seconds as `fixed + each * size`: the line through the smallest and the largest sizes that were seen lately.
 
-    While all sizes were alike, `fixed` is all of the cost and `each` is 0.
+    While all sizes were about alike, `fixed` is all of the cost and `each` is 0.
     """
 
     def __init__(self) -> None:
         self.fixed = 0.0
         self.each = 0.0
-        self.largest = 0
-        self._weight = self._size = self._seconds = self._squares = self._products = 0.0
+        self.largest = 0.0
+        self._classes: dict[int, _Class] = {}
+        self._count = 0
 
     def note(self, size: int, seconds: float) -> None:
-        """A piece of work of this size took so long."""
-        self._weight = MEMORY * self._weight + 1
-        self._size = MEMORY * self._size + size
-        self._seconds = MEMORY * self._seconds + seconds
-        self._squares = MEMORY * self._squares + size * size
-        self._products = MEMORY * self._products + size * seconds
-        self.largest = max(self.largest, size)
-        self._fit()
+        """A piece of work of this size, at least 1, took so long."""
+        self._count += 1
+        rate = seconds / size
+        seen = self._classes.get(size.bit_length())
+        if seen is None:
+            self._classes[size.bit_length()] = _Class(size, rate, self._count)
+        else:
+            seen.size += (size - seen.size) * RISE
+            seen.rate += (rate - seen.rate) * (FALL if rate < seen.rate else RISE)
+            seen.at = self._count
+        self._draw()
 
     def expected(self, size: int) -> float:
-        """Seconds; more than what was seen so far is taken to cost in proportion. 0 while nothing is known."""
-        if self.each or not self._weight:
+        """Seconds. More than was seen so far is taken to cost in proportion; 0 while nothing is known."""
+        if seen := self._classes.get(size.bit_length()):
+            return seen.rate * size
+        if self.each or not self.largest:
             return self.fixed + self.each * size
-        return self.fixed * max(1.0, size * self._weight / self._size) if self._size else self.fixed
+        return self.fixed * max(1.0, size / self.largest)
 
-    def _fit(self) -> None:
-        size, seconds = self._size / self._weight, self._seconds / self._weight
-        variance = self._squares / self._weight - size * size
-        covariance = self._products / self._weight - size * seconds
-        known = variance > ALIKE * size * size
-        self.each = max(0.0, covariance / variance) if known else 0.0
-        self.fixed = max(0.0, seconds - self.each * size)
+    def _draw(self) -> None:
+        for key in [key for key, seen in self._classes.items() if self._count - seen.at > REMEMBERED]:
+            del self._classes[key]
+        low, high = self._classes[min(self._classes)], self._classes[max(self._classes)]
+        rise = high.size * high.rate - low.size * low.rate
+        self.each = max(0.0, rise / (high.size - low.size)) if high is not low else 0.0
+        self.fixed = max(0.0, low.size * low.rate - self.each * low.size)
+        self.largest = high.size

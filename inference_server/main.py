@@ -29,7 +29,7 @@ from inference_server.worker import Worker
 
 log = logging.getLogger("inference_server")
 
-DRAIN_SECONDS = 30  # for requests in flight when told to stop
+DRAIN_SECONDS = 65  # for requests in flight when told to stop: above the deadline of a prediction
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -119,7 +119,8 @@ async def _serve(letter: ServerInput, listener: socket.socket) -> Ending:
     """Listen at once, so that health is answered while the model is prepared; end when told to, or if that fails."""
     model, worker = ServedModel(letter), Worker("model")
     bounds = Bounds(rows=letter.max_batch_rows, seconds=letter.batch_latency_ms / 1000)
-    predictor = Predictor(Batcher(model.predict, worker, bounds, model.cost), Worker("reader"))
+    batcher = Batcher(model.predict, worker, bounds, model.cost)
+    predictor = Predictor(batcher, Worker("reader"), lambda: model.reading_seconds)
     server = Server(InferenceApp(model, predictor))
     stopping = _stop_signal()
     await server.start(listener)

@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from urllib.parse import unquote
 
 import httptools
@@ -48,6 +49,7 @@ class Request:
         return self.headers.get(name.encode("ascii"), b"").decode("latin-1")
 
 
+@lru_cache(maxsize=256)
 def target_of(url: bytes) -> tuple[str, str]:
     """Path and query of a request's target. Raises `httptools.HttpParserError`, `ValueError`."""
     if not url.startswith(b"/"):  # a whole URL, as proxies may be sent; "*" is none

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import ClassVar
 
 from inference_server.families.base import InputUnreadable
+
+log = logging.getLogger(__name__)
 
 
 class Problem(Exception):  # noqa: N818
@@ -88,6 +91,12 @@ class NotFound(Problem):
     title = "There is nothing at this path"
 
 
+class ModelUnknown(Problem):
+    status = 404
+    code = "model-unknown"
+    title = "Another model is served here"
+
+
 class MethodNotAllowed(Problem):
     status = 405
     code = "method-not-allowed"
@@ -121,3 +130,13 @@ class DeadlinePassed(Problem):
     status = 504
     code = "deadline-passed"
     title = "The request's deadline has passed"
+
+
+def problem_of(error: BaseException) -> Problem:
+    """What is answered for this error; what a model raises is for the log only."""
+    if isinstance(error, Problem):
+        return error
+    if isinstance(error, InputUnreadable):
+        return InputRefused.of(error)
+    log.error("The model failed on a request.", exc_info=error)
+    return ModelFailed("The model failed on this input; the server's log says why.")

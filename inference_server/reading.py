@@ -19,7 +19,8 @@ from inference_server.messages import Request, remaining_seconds, target_of
 from inference_server.problems import BodyTooLarge, HeadTooLarge, Problem, RequestTooSlow, RequestUnreadable, TooBusy
 
 REQUEST_ID = re.compile(rb"[!-~]{1,128}")
-_IDS = (f"{secrets.token_hex(8)}{number:016x}" for number in itertools.count(1))
+_PROCESS = secrets.token_hex(8)
+_NUMBERS = itertools.count(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,9 @@ class Stage(Enum):
     DEAF = auto()  # the last one was read or refused: what still comes is dropped
 
 
+IDLE, HEAD, BODY, DEAF = Stage  # as looking a member up in its enumeration takes time
+
+
 class Reader:
     """`feed` it what comes; what is whole or refused is in `arrived`, in order. A refusal is the last to arrive."""
 
@@ -83,7 +87,7 @@ class Reader:
         self._request: Request | None = None  # whose body comes
         self._took = 0  # bytes of the head, or of the body, or dropped
         self._fresh = False  # the head began with the last read
-        self.stage = Stage.IDLE
+        self.stage = IDLE
         self.since = clock()  # when the stage began
         self.arrived: deque[Arrived] = deque()
 
@@ -95,10 +99,10 @@ class Reader:
     @property
     def dropped_too_much(self) -> bool:
         most = self._bounds.dropped_bodies * self._bounds.body_bytes
-        return self.stage is Stage.DEAF and self._took > most
+        return self.stage is DEAF and self._took > most
 
     def feed(self, data: bytes) -> None:
-        if self.stage is Stage.DEAF:
+        if self.stage is DEAF:
             self._took += len(data)
             return
         try:
@@ -107,19 +111,19 @@ class Reader:
             self._turn_deaf()
         except httptools.HttpParserError as error:
             self.refuse(RequestUnreadable(f"The request is not HTTP/1.1 as it is understood here: {error}."))
-        if self.stage is Stage.HEAD:
+        if self.stage is HEAD:
             self._bound_head(len(data))
 
     def check(self, now: float) -> None:
         """Refuse a request that takes too long to arrive."""
         bounds, waited = self._bounds, now - self.since
-        if self.stage is Stage.HEAD and waited > bounds.head_seconds:
+        if self.stage is HEAD and waited > bounds.head_seconds:
             self.refuse(RequestTooSlow(f"The headers took longer than {bounds.head_seconds:g} s."))
-        elif self.stage is Stage.BODY and waited > bounds.body_seconds + self._took / bounds.slowest_bytes_per_second:
+        elif self.stage is BODY and waited > bounds.body_seconds + self._took / bounds.slowest_bytes_per_second:
             self.refuse(RequestTooSlow(f"Of the body only {self._took} bytes came in {waited:.0f} s."))
 
     def refuse(self, refusal: Problem) -> None:
-        if self.stage is Stage.DEAF:
+        if self.stage is DEAF:
             return
         request = self._request or Request("", "", "", {}, _request_id({}))
         self.give_up()
@@ -132,7 +136,7 @@ class Reader:
         self._request = None
 
     def on_message_begin(self) -> None:
-        self.stage = Stage.HEAD
+        self.stage = HEAD
         self.since = self._clock()
         self._took = 0
         self._fresh = True
@@ -152,7 +156,7 @@ class Reader:
         if (remaining := remaining_seconds(headers)) is not None:
             request.deadline = self.since + remaining
         self._request = request
-        self.stage = Stage.BODY
+        self.stage = BODY
         self._took = 0
         if int(headers.get(b"content-length", 0)) > self._bounds.body_bytes:
             self._refuse_size()
@@ -181,7 +185,7 @@ class Reader:
     def on_message_complete(self) -> None:
         if self._request is None:
             return
-        self.stage = Stage.IDLE
+        self.stage = IDLE
         goes_on = self._parser.should_keep_alive() and not self._parser.should_upgrade()
         self.arrived.append(Arrived(self._request, None, goes_on))
         self._request = None
@@ -198,7 +202,7 @@ class Reader:
             self.refuse(HeadTooLarge(f"The headers are larger than {self._bounds.head_bytes} bytes."))
 
     def _turn_deaf(self) -> None:
-        self.stage = Stage.DEAF
+        self.stage = DEAF
         self.since = self._clock()
         self._took = 0
 
@@ -206,4 +210,6 @@ class Reader:
 def _request_id(headers: Mapping[bytes, bytes]) -> str:
     """The caller's X-Request-ID where it is fit to be echoed, else a new one."""
     given = headers.get(b"x-request-id")
-    return given.decode("ascii") if given and REQUEST_ID.fullmatch(given) else next(_IDS)
+    if given and REQUEST_ID.fullmatch(given):
+        return given.decode("ascii")
+    return f"{_PROCESS}{next(_NUMBERS):016x}"

@@ -45,7 +45,7 @@ class Server:
             self._checks.cancel()
 
     def _check(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._books.date = formatdate(usegmt=True).encode("ascii")
+        self._books.strike(formatdate(usegmt=True).encode("ascii"))
         now = loop.time()
         for connection in tuple(self._books.connections):
             connection.check(now)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from types import TracebackType
-from typing import Self, TypeVar
+from typing import ParamSpec, TypeVar
 
+Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
 
@@ -22,15 +22,11 @@ class Worker:
         return asyncio.get_running_loop().run_in_executor(self._executor, work)
 
 
-class Attempt:
-    """`with Attempt() as attempt:` keeps what goes wrong inside in `attempt.error`, whatever a model may raise."""
-
-    def __init__(self) -> None:
-        self.error: Exception | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> bool:
-        self.error = error if isinstance(error, Exception) else None
-        return self.error is not None
+def attempted(
+    work: Callable[Arguments, Result], *arguments: Arguments.args, **options: Arguments.kwargs
+) -> Result | Exception:
+    """What `work` returns, or raises: a model, and a library that reads one, may raise anything."""
+    try:
+        return work(*arguments, **options)
+    except Exception as error:  # noqa: BLE001
+        return error

@@ -5,7 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 
-from app.core.conditions import Condition, Status, Termination, TerminationReason, job_phase, with_condition
+from app.core.conditions import (
+    Condition,
+    Status,
+    Termination,
+    TerminationReason,
+    is_true,
+    job_phase,
+    with_condition,
+)
 from app.core.errors import Refusal
 from app.core.tasks import Desired, JobStatus
 from app.runtimes.base import JobObservation, ProcessState
@@ -14,16 +22,26 @@ _DELETED = "The runtime knows nothing of it any more, so somebody deleted it the
 
 
 def seen(status: JobStatus, found: JobObservation, now: datetime) -> JobStatus:
-    """A job that the runtime keeps and that has not ended."""
+    """A job that the runtime keeps and that has not ended. One that is run again waits and starts again."""
     if found.state is ProcessState.WAITING:
         waiting = Condition("Scheduled", Status.FALSE, found.reason or "Waiting", found.message, now)
-        return replace(_with(status, waiting), notes=found.notes)
+        status = _with(status, waiting)
+        if is_true(status.conditions, "Started"):
+            status = _with(status, replace(waiting, type="Started"))
+        return replace(status, notes=found.notes)
     status = _with(status, Condition("Scheduled", Status.TRUE, "Scheduled", "It has its place.", now))
-    if found.state in (ProcessState.RUNNING, ProcessState.STOPPING):
-        reason = "Stopping" if found.state is ProcessState.STOPPING else "Running"
-        message = found.message or ("It was asked to stop." if reason == "Stopping" else "The trainer is running.")
-        status = _with(status, Condition("Started", Status.TRUE, reason, message, now))
-    return replace(status, notes=found.notes, started_at=status.started_at or found.started_at)
+    return replace(
+        _with(status, _started(found, now)), notes=found.notes, started_at=status.started_at or found.started_at
+    )
+
+
+def _started(found: JobObservation, now: datetime) -> Condition:
+    if found.state is ProcessState.STARTING:
+        message = found.message or "It has its place, and is about to start."
+        return Condition("Started", Status.FALSE, found.reason or "Starting", message, now)
+    reason = "Stopping" if found.state is ProcessState.STOPPING else "Running"
+    message = found.message or ("It was asked to stop." if reason == "Stopping" else "The trainer is running.")
+    return Condition("Started", Status.TRUE, reason, message, now)
 
 
 def ended(status: JobStatus, found: JobObservation, desired: Desired, now: datetime) -> JobStatus:

@@ -154,6 +154,22 @@ class NeverFits(Refusal):
         self.resource = resource
 
 
+class BelowFacts(Refusal):
+    """Limit and peak are in bytes; the peak is what the model's server needed when the model was registered."""
+
+    code = "limit-below-facts"
+    title = "The model needs more than its server would get"
+
+    def __init__(self, profile: str, limit: int, peak: int) -> None:
+        detail = (
+            f"The profile {profile!r} gives a server {_mebibytes(limit)} of memory; this model's took "
+            f"{_mebibytes(peak)} when it was measured at its registration. Raise serving.memory of the profile."
+        )
+        super().__init__(detail, [Cause("/modelProfile", detail)])
+        self.limit = limit
+        self.peak = peak
+
+
 class JobNotFound(Refusal):
     code = "job-not-found"
     title = "There is no such training job"
@@ -262,3 +278,7 @@ class ArchiveUnavailable(Outage):
 
 class ConfigurationError(Exception):
     """The platform cannot start as it is configured; the text says where and what to change."""
+
+
+def _mebibytes(size: int) -> str:
+    return f"{size / (1 << 20):,.1f} MiB ({size} bytes)"

@@ -72,8 +72,12 @@ class Hyperparameter(_Entry):
 
 def _type_complaint(type_: str, value: object) -> str | None:
     match type_, value:
-        case ("boolean", bool()) | ("string", str()):
-            return None if not isinstance(value, str) or len(value) <= 1000 else "must have at most 1000 characters"
+        case ("string", str()):
+            if "\0" in value:  # neither databases nor processes take it
+                return "must not contain the character NUL"
+            return None if len(value) <= 1000 else "must have at most 1000 characters"
+        case ("boolean", bool()):
+            return None
         case ("integer" | "number", int()) if not isinstance(value, bool):
             return None
         case ("number", float()) if math.isfinite(value):

@@ -26,7 +26,8 @@ class Backend:
 @dataclass(frozen=True, slots=True)
 class RouteSpec:
     """Where the predictions of one task go. Without a ready replica they are held if `expected`: one is to be ready
-    shortly, as far as is known in `expected_in` seconds, which are told to those that are too many to be held.
+    shortly, as far as is known in `expected_in` seconds, which are told to those that are too many to be held. Where a
+    start is known to take long they are held for `hold_seconds`, if the settings say less.
 
     With `sticky_header` (lower case; empty: none) those that carry the same value of this header go to the same
     replica for as long as it is ready.
@@ -36,6 +37,7 @@ class RouteSpec:
     sticky_header: str = ""
     expected: bool = False
     expected_in: float = 1
+    hold_seconds: float = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,7 @@ class HttpSettings(Slice):
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=1, le=65535)
     max_body_bytes: int = Field(1 << 20, ge=1024, description="of a request that is not a prediction")
+    body_seconds: float = Field(30, gt=0, description="until the body of such a request must have arrived")
 
 
 class StoreSettings(Slice):

@@ -10,6 +10,7 @@ from math import inf
 from time import monotonic
 
 from app.core.preferences import asks_async
+from app.core.protocols import PREDICT, carried
 from app.core.settings import PredictSettings
 from app.proxy.client import AnswerInvalid, ReplicaLost
 from app.proxy.exchange import ClientLeft, Exchange
@@ -31,6 +32,7 @@ from app.proxy.watch import Interruption, Receive, Send, Watch
 
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+_TARGET = "modelyard.target"  # in a scope: what a replica is asked, if it is not predict
 _TELL_NOTHING = (408, 429, 499, 502, 503)  # of how long an answer takes
 
 log = logging.getLogger(__name__)
@@ -54,8 +56,9 @@ class PredictProxy:
     task that has no route or no ready replica; one that is expected to have a ready replica shortly is waited for,
     within the settings' bounds. To the replica goes `POST /predict` with the body byte for byte, without query string,
     credentials and hop-by-hop headers; back comes its status, its end-to-end headers but `Set-Cookie`, and its body
-    byte for byte, with the request's id. Bodies of any size pass in bounded memory. `traceparent` passes as it is, and
-    none is made.
+    byte for byte, with the request's id. So do the paths of its other protocols (`app.core.protocols`), as they are and
+    with their query, and nothing else that the server may answer. Bodies of any size pass in bounded memory.
+    `traceparent` passes as it is, and none is made.
 
     The settings' deadline counts from when a replica was there, the client's own `X-Request-Timeout` (seconds) from the
     request's arrival; the earlier one goes to the replica, as a moment and as what is left of it. A request that could
@@ -109,13 +112,18 @@ class PredictProxy:
             await self._run(exchange, scope, receive, send)
 
     def _route(self, scope: Scope) -> Route | None:
-        """The route for this request, if it is a prediction to be answered now."""
-        if scope["type"] != "http" or scope["method"] != "POST" or asks_async(scope["headers"]):
+        """The route for this request, if it is for a replica. Other requests than predict say in `scope` which."""
+        if scope["type"] != "http":
             return None
         path: str = scope["path"]
         if root := scope.get("root_path"):
             path = path.removeprefix(root)
-        return self._routes.find(path)
+        if scope["method"] == "POST" and (route := self._routes.find(path)) is not None:
+            return None if asks_async(scope["headers"]) else route
+        if (found := carried(scope["method"], path)) is None:
+            return None
+        scope[_TARGET] = found.with_query(scope["query_string"])
+        return self._routes.get(found.task_id)
 
     async def _is_ready(self, route: Route, scope: Scope, turn: Turn | None, came: float) -> bool:
         """Whether a replica is, after a while if one is expected. Raises `Refused`."""
@@ -124,14 +132,15 @@ class PredictProxy:
         head = _head(scope, route)
         if self._holding.is_full(route):
             route.traffic.refuse(OVERLOADED.status)
-            raise Refused(OVERLOADED, head.request_id, route.spec.expected_in)
+            raise Refused(OVERLOADED, head.request_id, route.spec.hold_seconds)
         if not route.traffic.held:
             self._routes.when_wanted()
         return await self._holding.wait(route, turn, inf if head.timeout is None else came + head.timeout - monotonic())
 
     def _open(self, route: Route, scope: Scope, turn: Turn | None, came: float) -> Exchange:
         """An exchange that is watched and counted, to be closed. Raises `Refused`."""
-        exchange = Exchange(route, _head(scope, route), turn, came, self._deadline)
+        target = scope.get(_TARGET, PREDICT)
+        exchange = Exchange(route, _head(scope, route), turn, came, self._deadline, target)
         ahead, left = route.traffic.in_flight + 1, exchange.due - exchange.began
         wait = route.pace.wait(ahead, route.size)
         if wait > left or ahead > self._most * route.size:

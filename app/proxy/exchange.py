@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from time import monotonic, time
 
+from app.core.protocols import PREDICT, Target
 from app.proxy.client import Connection, ConnectionStale, ReplicaLost
 from app.proxy.headers import DEADLINE, TIMEOUT, Header, RequestHead
 from app.proxy.replicas import Replica
@@ -16,7 +17,7 @@ from app.proxy.watch import Interruption, Receive, Send, Watched
 
 WHOLE = 256 << 10  # bytes of a body that are gathered before anything is sent; larger ones stream
 _BODILESS = (204, 304)
-_HEAD = b"POST %b/predict%b%bx-request-id: %b\r\n" + DEADLINE + b": %.3f\r\n" + TIMEOUT + b": %.3f\r\n"
+_HEAD = b"%b %b%b%b%bx-request-id: %b\r\n" + DEADLINE + b": %.3f\r\n" + TIMEOUT + b": %.3f\r\n"
 
 
 class ClientLeft(Exception):  # noqa: N818
@@ -47,7 +48,15 @@ class Exchange(Watched):
     _fresh_only = False
     _unreachable: tuple[Replica, ...] = ()
 
-    def __init__(self, route: Route, head: RequestHead, turn: Turn | None, came: float, patience: float) -> None:
+    def __init__(
+        self,
+        route: Route,
+        head: RequestHead,
+        turn: Turn | None,
+        came: float,
+        patience: float,
+        target: Target = PREDICT,
+    ) -> None:
         """`came` is when the client's request did: its own timeout counts from then, `patience` (seconds) from now."""
         self.route = route
         self.turn = turn
@@ -59,6 +68,7 @@ class Exchange(Watched):
             self.due = min(self.due, came + head.timeout)
         self._head = head
         self._patience = patience
+        self._target = target
 
     def start(self, body: bytes, then: Callable[[Exchange], None]) -> bool:
         """Send a request that is complete over a kept-alive connection; False if there is none, and it is up to `run`.
@@ -180,7 +190,10 @@ class Exchange(Watched):
     def _request(self, replica: Replica) -> bytes:
         """The request as it is sent, with its whole body or the first piece of it."""
         left = max(self.due - (self.sent or monotonic()), 0.001)
-        head = _HEAD % (replica.prefix, replica.lines, self._head.lines, self.request_id, time() + left, left)
+        method, path = self._target
+        head = _HEAD % (
+            method, replica.prefix, path, replica.lines, self._head.lines, self.request_id, time() + left, left
+        )  # fmt: skip
         if self._body_received:
             return b"%bcontent-length: %d\r\n\r\n%b" % (head, len(self._body), self._body)
         if self._head.length is not None:

@@ -10,7 +10,8 @@ from app.proxy.server import Turn
 
 
 class Holding:
-    """At most `limit` requests of each task wait at this gateway, each for at most `seconds`.
+    """At most `limit` requests of each task wait at this gateway, each for at most `seconds`, or what its route says if
+    that is longer; with 0 none waits.
 
     Their bodies wait where they are: up to 64 KiB and what one read brings with the connection, the rest at the client.
     """
@@ -25,6 +26,7 @@ class Holding:
     async def wait(self, route: Route, turn: Turn | None, seconds: float) -> bool:
         """Whether the route is ready; not if it is not within `seconds`, or is expected no more, or the client left."""
         left = False
+        longest = max(self._seconds, route.spec.hold_seconds) if self._seconds else 0.0
 
         def leave() -> None:
             nonlocal left
@@ -39,7 +41,7 @@ class Holding:
         if turn is not None:
             turn.on_left = leave
         try:
-            async with asyncio.timeout(min(seconds, self._seconds)):
+            async with asyncio.timeout(min(seconds, longest)):
                 while not route.ready and route.spec.expected and not left:
                     changed.clear()
                     await changed.wait()

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import orjson
 
+from app.core.protocols import error_body
 from app.proxy.headers import Header
 
 CONTENT_TYPE = b"application/problem+json"
@@ -61,7 +62,7 @@ BAD_REQUEST = Failure(
     400,
     "bad-request",
     "The request is not valid HTTP",
-    "What arrived is no HTTP/1.1 request, so the connection was closed.",
+    "What arrived cannot be read as HTTP/1.1, so the connection was closed.",
     retryable=False,
 )
 HEAD_TOO_LARGE = Failure(
@@ -80,10 +81,11 @@ def header_invalid(detail: str) -> Failure:
 def answer_of(
     failure: Failure, request_id: bytes, path: str, retry_after: float | None = None
 ) -> tuple[list[Header], bytes]:
-    """Headers and body that tell a client; `retry_after` in seconds, from 1 up."""
-    body = problem(instance=path, request_id=request_id.decode(), **failure._asdict())
+    """Headers and body that tell a client, in its protocol's words; `retry_after` in seconds, from 1 up."""
+    own = error_body(path, failure.status, failure.code, failure.detail)
+    body = own or problem(instance=path, request_id=request_id.decode(), **failure._asdict())
     headers = [
-        (b"content-type", CONTENT_TYPE),
+        (b"content-type", b"application/json" if own else CONTENT_TYPE),
         (b"content-length", b"%d" % len(body)),
         (b"x-request-id", request_id),
     ]

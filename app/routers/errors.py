@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 from app.core import errors, prediction_errors
 from app.core.errors import Cause, Outage, Refusal
 from app.core.names import PATTERNS
+from app.core.protocols import error_body
 from app.schemas.problem import CauseAnswer, Problem
 
 log = structlog.get_logger(__name__)
@@ -24,6 +25,7 @@ STATUS: dict[type[Refusal], int] = {
     errors.InvalidRequest: 422,
     errors.FrameworkMissing: 422,
     errors.NeverFits: 422,
+    errors.BelowFacts: 422,
     errors.JobNotFound: 404,
     errors.DeploymentNotFound: 404,
     errors.LogNotFound: 404,
@@ -66,7 +68,10 @@ def problem(
     request: Request, status: int, code: str, title: str, detail: str, *, causes: Sequence[Cause] = (),
     retry_after: str | None = None, retryable: bool | None = None,
 ) -> Response:  # fmt: skip
-    """A problem document. `retryable`: the very same request may succeed later; unless said, its status tells."""
+    """A problem document, or on the paths of the models' protocols an error of theirs.
+
+    `retryable`: the very same request may succeed later; unless said, its status tells.
+    """
     body = Problem(
         title=title,
         status=status,
@@ -78,6 +83,8 @@ def problem(
         causes=[CauseAnswer(pointer=cause.pointer, detail=cause.detail) for cause in causes],
     )
     headers = {"Retry-After": retry_after} if retry_after else None
+    if own := error_body(request.url.path, status, code, detail):
+        return Response(own, status, headers, media_type="application/json")
     text = json.dumps(body.model_dump(by_alias=True))  # all ASCII: what a caller sent may be no valid text
     return Response(text, status, headers, media_type=_MEDIA_TYPE)
 

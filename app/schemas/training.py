@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr
 from pydantic.config import JsonDict
 
-from app.core.names import DNS_LABEL, MODEL_NAME
+from app.core.names import DNS_LABEL, MODEL_NAME, TITLE
 from app.core.tasks import Job
 from app.schemas.status import JobStatusAnswer
 from app.schemas.wire import Answer, Moment, Request, TaskId
@@ -67,7 +67,9 @@ class TrainRequest(Request):
     model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
 
     task_id: TaskId
-    experiment_name: Annotated[str, Field(min_length=1, max_length=250, examples=["House Price Prediction"])]
+    experiment_name: Annotated[
+        str, Field(min_length=1, max_length=250, pattern=TITLE, examples=["House Price Prediction"])
+    ]
     model_profile: Annotated[str, Field(min_length=1, max_length=100, examples=["tabular_regression"])]
     custom_model_name: Annotated[
         str, Field(min_length=1, max_length=250, pattern=MODEL_NAME, description="the name in the model registry")
@@ -114,7 +116,7 @@ class JobAnswer(Answer):
 
     @classmethod
     def of(cls, job: Job) -> JobAnswer:
-        request = TrainRequest.model_validate(job.request)
+        request = TrainRequest.model_construct(**job.request)  # kept as accepted, maybe by a version less strict
         fields = {name: getattr(request, name) for name in TrainRequest.model_fields}
         return cls(**fields, uid=job.uid, create_time=job.created_at, status=JobStatusAnswer.of(job))
 

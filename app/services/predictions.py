@@ -54,12 +54,14 @@ class PredictionService:
         ready = find(seen.conditions, "Ready")
         reason = ready.reason if ready else seen.phase.value
         message = ready.message if ready else "it was accepted a moment ago."
+        wakes = found.elastic is not None and seen.phase is not DeploymentPhase.FAILED
+        left = found.wake_left(datetime.now(UTC)) if wakes else None
         raise DeploymentNotReady(
             task_id,
             reason,
             message,
-            retry_after=_RETRY_AFTER.get(seen.phase, 30),
-            may_recover=seen.phase in _RETRY_AFTER,
+            retry_after=_RETRY_AFTER.get(seen.phase, 30) if left is None else max(1, math.ceil(left)),
+            may_recover=wakes or seen.phase in _RETRY_AFTER,
         )
 
     async def submit(

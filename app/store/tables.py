@@ -59,6 +59,9 @@ deployments = sa.Table(
     sa.Column("model_version", sa.String(32), nullable=True),
     sa.Column("revision", sa.Integer, nullable=False, server_default="1"),
     sa.Column("model", sa.JSON, nullable=True),
+    sa.Column("elastic", sa.JSON, nullable=True),
+    sa.Column("scale", sa.Integer, nullable=True),  # how many replicas the platform decided on, if it decides
+    sa.Column("woken", sa.Integer, nullable=False, server_default="0"),
     sa.Column("desired", sa.String(8), nullable=False),
     sa.Column("phase", sa.String(16), nullable=False, index=True),
     sa.Column("status", sa.JSON, nullable=False),
@@ -100,4 +103,12 @@ predictions = sa.Table(
     sa.UniqueConstraint("deployment_uid", "idempotency_key"),
     sa.Index("ix_predictions_pending", "answered_at", "holder", "deployment_uid", "size"),
     sqlite_autoincrement=True,
+)
+
+loads = sa.Table(
+    "loads",
+    metadata,
+    sa.Column("gateway", sa.String(100), primary_key=True),
+    sa.Column("tasks", sa.JSON, nullable=False),
+    sa.Column("beat", sa.BigInteger, nullable=False),
 )

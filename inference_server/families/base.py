@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import importlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from inference_server.card import ModelCard
 
@@ -63,6 +64,33 @@ class Family(Protocol):
         """The answer's fields as JSON values: always `predictions`, one an output; for classifiers `probabilities`."""
 
 
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """What one row's continuation got in a step: `text`, maybe none of it certain yet, from so many `tokens`.
+
+    `ending` is empty while it goes on; `stop` means that the model or a stop text ended it, `length` that it was full.
+    """
+
+    row: int
+    text: str
+    tokens: int
+    ending: str
+
+
+Steps = Generator[Sequence[Piece], None, None]
+
+
+@runtime_checkable
+class Writes(Family, Protocol):
+    """A model that writes text bit by bit, so that it can be answered while it is written."""
+
+    def stream(self, rows: Sequence[Any]) -> Steps:
+        """For each step the pieces of the rows that are not ended. The texts of a row's pieces are its output.
+
+        A row has its prompt's tokens as `ids`. Steps of several streams and predictions may come between each other.
+        """
+
+
 class CompiledClass(Protocol):
     def load(self, directory: Path, card: ModelCard, threads: int) -> Family:
         """Load the compiled form alone. Raises `ModelUnreadable`, `CompiledUnusable`."""
@@ -82,6 +110,16 @@ def load_family(directory: Path, card: ModelCard, device: str = "cpu", threads: 
         except CompiledUnusable as error:
             log.warning("%s The original is served.", error)
     return load_original(directory, card, device)
+
+
+def served(family: Family, card: ModelCard, device: str = "cpu") -> tuple[str, str]:
+    """`compiled` or `original`, as `load_family` chose, and a sentence that says why."""
+    reason = str((card.compiled or {}).get("reason", "Nobody tried to compile the model."))
+    if type(family).__module__ in {module for module, _ in COMPILED.values()}:
+        return "compiled", reason
+    if device != "cpu":
+        return "original", "On a GPU the original is served."
+    return "original", f"The compiled model cannot be loaded here. {reason}" if card.is_compiled else reason
 
 
 def load_original(directory: Path, card: ModelCard, device: str = "cpu") -> Family:

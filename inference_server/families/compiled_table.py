@@ -19,6 +19,8 @@ from inference_server.families.graph import Graph
 from inference_server.families.rows import Feature, Row, RowReader, features_of
 from inference_server.families.table_answers import ClassAnswers, NumberAnswers
 
+_ROUNDING = np.float32(4e-6)
+
 Matrix = np.ndarray[Any, np.dtype[np.float64]]
 
 
@@ -38,7 +40,7 @@ class _Compiled:
 
     def _outputs(self, rows: Sequence[Row]) -> Matrix:
         outputs: Matrix = self._graph(self._encoder.matrix(rows))
-        if not np.isfinite(outputs).all():
+        if not math.isfinite(outputs.sum(dtype=np.float64)):
             raise ArithmeticError("The model answered with numbers that are not finite.")
         return outputs
 
@@ -89,5 +91,18 @@ class TabularClassification(_Compiled, ClassAnswers):
         _Compiled.__init__(self, graph, card)
         ClassAnswers.__init__(self, card)
 
-    def predict(self, rows: Sequence[Row]) -> Sequence[Sequence[float]]:
-        return self._outputs(rows).reshape(len(rows), len(self._classes)).tolist()
+    def predict(self, rows: Sequence[Row]) -> Sequence[list[float]]:
+        outputs = self._outputs(rows).reshape(len(rows), len(self._classes))
+        if outputs.dtype == np.float32:
+            _level(outputs)
+        probabilities: list[list[float]] = outputs.tolist()
+        return probabilities
+
+
+def _level(probabilities: Any) -> None:
+    """Set what differs from a row's largest by less than rounding to it, so that the first of equals is the class.
+
+    A forest's votes that are equal in float64 are not, summed up in the float32 of a graph.
+    """
+    largest = probabilities.max(axis=1, keepdims=True)
+    np.copyto(probabilities, largest, where=probabilities > largest - _ROUNDING)

@@ -22,6 +22,8 @@ _LOADING = (
     failures.InvalidProtobuf,
     failures.NotImplemented,
     failures.RuntimeException,
+    IndexError,  # no output
+    ValueError,  # a name in the file that is no text
 )
 
 
@@ -41,7 +43,10 @@ class Graph:
         """
         content = read_onnx(directory / FILE_NAME)
         try:
-            return cls(onnxruntime.InferenceSession(content, _options(threads), providers=["CPUExecutionProvider"]))
+            session = onnxruntime.InferenceSession(
+                content, _options(threads), providers=["CPUExecutionProvider"], enable_fallback=False
+            )
+            return cls(session)
         except _LOADING as error:
             raise CompiledUnusable(f"onnxruntime cannot load {FILE_NAME}: {_first_line(error)}") from error
 

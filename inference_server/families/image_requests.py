@@ -6,6 +6,7 @@ import base64
 import binascii
 import re
 
+import numpy as np
 from PIL import Image
 
 from inference_server.families.base import InputUnreadable
@@ -19,7 +20,7 @@ _DATA_URL = re.compile(r"data:[\w.+-]+/[\w.+-]+;base64,")
 
 
 def pixels_of(data: object, scaling: Scaling) -> list[Pixels]:
-    """From `{"images": [...]}` or `{"image": ...}`: each base64 of a file, or nested lists of 0 to 255.
+    """From `{"images": [...]}` or `{"image": ...}`: each base64 of a file, or an array, or nested lists, of 0 to 255.
 
     Raises `InputUnreadable`.
     """
@@ -29,7 +30,7 @@ def pixels_of(data: object, scaling: Scaling) -> list[Pixels]:
         try:
             image = _image(item, pixels_left)
         except ImageUnreadable as error:
-            raise InputUnreadable(f"The image at {pointer} {error}.", pointer) from error
+            raise InputUnreadable(f"Image {len(rows) + 1} {error}.", pointer) from error
         pixels_left -= image.width * image.height
         rows.append(scaling.pixels(image))
     return rows
@@ -50,7 +51,7 @@ def _image(item: object, max_pixels: int) -> Image.Image:
     """One request may hold `MAX_PIXELS` in all its images together; `max_pixels` is what is left of them."""
     if isinstance(item, str):
         return decode(_file_bytes(item), max_pixels)
-    if isinstance(item, list):
+    if isinstance(item, list | np.ndarray):
         return from_array(item, max_pixels)
     raise ImageUnreadable("must be base64 text or a nested array")
 

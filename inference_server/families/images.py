@@ -66,8 +66,8 @@ def decode(content: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
         raise ImageUnreadable(f"is not a whole file of one of {', '.join(FORMATS)}") from error
 
 
-def from_array(rows: list[object], max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """An image from nested lists, height x width (x 3), of numbers 0 to 255. Raises `ImageUnreadable`."""
+def from_array(rows: object, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """An image from nested lists or an array, height x width (x 3), of numbers 0 to 255. Raises `ImageUnreadable`."""
     try:
         values = np.array(rows)
     except (ValueError, OverflowError) as error:

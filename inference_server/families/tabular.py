@@ -93,5 +93,5 @@ class TabularClassification(_Tabular, ClassAnswers):
         if list(self._classes) != getattr(model, "classes_", np.array([])).tolist():
             raise ModelUnreadable("The model card names other classes than the model has, or in another order.")
 
-    def predict(self, rows: Sequence[Row]) -> Sequence[Sequence[float]]:
+    def predict(self, rows: Sequence[Row]) -> Sequence[list[float]]:
         return self._outputs(rows).tolist()  # type: ignore[no-any-return]

@@ -8,6 +8,7 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 from inference_server.families.base import ModelUnreadable
+from inference_server.worker import attempted
 
 FILE_NAME = "tokenizer.json"
 MAX_FILE_BYTES = 64 << 20
@@ -25,13 +26,16 @@ def read_tokenizer(directory: Path, vocabulary: int) -> Tokenizer:
         raise ModelUnreadable(f"The model has no {FILE_NAME}. Save it with a fast tokenizer.")
     if path.stat().st_size > MAX_FILE_BYTES:
         raise ModelUnreadable(f"{FILE_NAME} is larger than {MAX_FILE_BYTES} bytes.")
-    try:
-        tokenizer = Tokenizer.from_str(path.read_text(encoding="utf-8"))
-    except Exception as error:  # tokenizers raises nothing more specific
-        raise ModelUnreadable(f"{FILE_NAME} cannot be read: {error}") from error
+    tokenizer = attempted(_tokenizer, path)  # tokenizers raises nothing more specific than Exception
+    if isinstance(tokenizer, Exception):
+        raise ModelUnreadable(f"{FILE_NAME} cannot be read: {tokenizer}") from tokenizer
     if max(tokenizer.get_vocab().values(), default=-1) not in range(vocabulary):
         raise ModelUnreadable(f"{FILE_NAME} does not fit the model, which knows {vocabulary} tokens.")
     return plain(tokenizer)
+
+
+def _tokenizer(path: Path) -> Tokenizer:
+    return Tokenizer.from_str(path.read_text(encoding="utf-8"))
 
 
 def plain(tokenizer: Tokenizer) -> Tokenizer:

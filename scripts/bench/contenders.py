@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import environments
-from packages import FAMILY
+from packages import CHECKOUT, FAMILY
 from samples import Sample
 from servers import free_port
 
-CHECKOUT = Path(__file__).resolve().parents[2]
 PEERS = Path(__file__).with_name("peers")
 BATCH = 64  # requests at most, where a peer joins them; what it waits for more stands in peers/weights.py
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")

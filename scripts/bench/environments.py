@@ -17,7 +17,7 @@ CACHE = Path(os.environ.get("MODELYARD_CACHE") or Path.home() / ".cache" / "mode
 TORCH = "torch==2.13.0"
 PACKAGES = {
     "bare": ("uvicorn==0.54.0", "uvloop==0.23.0", "httptools==0.9.0", "orjson==3.13.0"),
-    "bentoml": ("bentoml==1.4.40",),
+    "bentoml": ("bentoml==1.4.39",),
     "litserve": ("litserve==0.2.19",),
     "mlflow": ("mlflow==3.17.2",),
     "mlserver": ("mlserver==1.7.1", "mlserver-sklearn==1.7.1", "uvloop<0.22"),  # its workers do not start with a newer
@@ -28,7 +28,10 @@ MADE = "made"  # the file that says that a folder is whole
 
 
 def python(peer: str) -> Path:
-    """The interpreter of this peer's environment, which is made if it is not there. It finds torch once `torch` ran."""
+    """The interpreter of this peer's environment, which is made if it is not there. It finds torch once `torch` ran.
+
+    Raises `RuntimeError` if something cannot be installed.
+    """
     scikit_learn = f"scikit-learn=={importlib.metadata.version('scikit-learn')}"  # the one that saves the models
     packages = (*PACKAGES[peer], scikit_learn, "joblib")
 
@@ -50,7 +53,8 @@ def torch() -> None:
 
 def _install(interpreter: Path, *arguments: str) -> None:
     quiet = ("-qq", "--disable-pip-version-check", "--prefer-binary")
-    subprocess.run([interpreter, "-m", "pip", "install", *quiet, *arguments], check=True)
+    if subprocess.run([interpreter, "-m", "pip", "install", *quiet, *arguments]).returncode:
+        raise RuntimeError(f"pip could not install {' '.join(arguments)}.")
 
 
 def _folder(name: str, *packages: str) -> Path:

@@ -4,50 +4,77 @@ from __future__ import annotations
 
 import json
 import threading
+import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import StringIO
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from answers import same
 from samples import Sample
 
+CHECKOUT = Path(__file__).resolve().parents[2]
 FAMILY = "tabular_classification"
 EXAMPLE_ROWS = 3
-OPERATOR_SETS = {"": 21, "ai.onnx.ml": 3}
 
 
 def package(sample: Sample, folder: Path) -> Path:
-    """The model's folder as the trainer would upload it, compiled."""
+    """The model's folder with the graph that the platform's compilers make of it, the first that answers as it does.
+
+    Raises `RuntimeError` if none does.
+    """
     from inference_server.card import ModelCard
+    from inference_server.families.base import load_compiled
     from inference_server.families.graph import FILE_NAME
 
     folder.mkdir()
-    (folder / FILE_NAME).write_bytes(_graph(sample).SerializeToString())
-    features = [{"name": name, "kind": "number"} for name in sample.columns]
+    data = {"features": sample.rows}
     example = {"features": sample.rows[:EXAMPLE_ROWS]}
-    compiled = {"isEqual": True}  # which the benchmark checks
-    ModelCard(FAMILY, example, "class", sample.classes, {"features": features}, compiled).write(folder)
-    return folder
+    features = [{"name": name, "kind": "number"} for name in sample.columns]
+    card = ModelCard(FAMILY, example, "class", sample.classes, {"features": features}, {"isEqual": True})
+    card.write(folder)
+    for graph in _graphs(sample):
+        (folder / FILE_NAME).write_bytes(graph.SerializeToString())
+        compiled = load_compiled(folder, card, threads=1)
+        if same(list(map(list, compiled.predict(compiled.parse(data)))), sample.probabilities):
+            return folder
+    raise RuntimeError(f"No compiled {sample.name} answers as the model does.")
 
 
-def _graph(sample: Sample) -> Any:
-    """From rows of float64 to probabilities."""
-    from onnx import TensorProto, helper
-    from skl2onnx import convert_sklearn
-    from skl2onnx.common.data_types import FloatTensorType
+def _graphs(sample: Sample) -> Iterator[Any]:
+    if sample.name == "mlp":
+        yield _exported(sample.model, len(sample.columns))
+        return
+    from inference_server.families.rows import Feature
+    from trainer.compilation.tables import graphs_of
 
-    matrix = FloatTensorType([None, len(sample.columns)])
-    options = {id(sample.estimator): {"zipmap": False}}
-    graph = convert_sklearn(
-        sample.estimator, initial_types=[("matrix", matrix)], options=options, target_opset=OPERATOR_SETS
-    )
-    del graph.graph.output[0], graph.graph.input[0]  # the label; what is read is float64
-    rows = helper.make_tensor_value_info("rows", TensorProto.DOUBLE, ["n", len(sample.columns)])
-    graph.graph.input.append(rows)
-    graph.graph.node.insert(0, helper.make_node("Cast", ["rows"], ["matrix"], to=TensorProto.FLOAT))
-    return graph
+    for candidate in graphs_of(sample.model, [Feature(name, "number") for name in sample.columns]):
+        yield candidate.graph
+
+
+def _exported(network: Any, width: int) -> Any:
+    """As the trainer exports networks; the rows of a table come in float64."""
+    import torch
+
+    class Rows(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = network
+
+        def forward(self, rows: Any) -> Any:
+            return self.network(rows.float())
+
+    shape = {"rows": {0: torch.export.Dim("rows", min=1, max=1 << 16)}}
+    rows = {"rows": torch.zeros((2, width), dtype=torch.float64)}
+    with warnings.catch_warnings(), redirect_stdout(StringIO()):
+        warnings.simplefilter("ignore")
+        return torch.onnx.export(
+            Rows().eval(), kwargs=rows, dynamo=True, external_data=False, dynamic_shapes=shape,
+            input_names=["rows"], output_names=["probabilities"], verbose=False,
+        ).model_proto  # fmt: skip
 
 
 @contextmanager

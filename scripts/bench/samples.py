@@ -22,19 +22,18 @@ HIDDEN = (1024,) * 5
 
 @dataclass(frozen=True)
 class Sample:
-    """A fitted estimator; `rows` are what is asked, `wants` the right answers, for the network rows of numbers.
+    """scikit-learn's fitted estimator or PyTorch's module; `rows` are what is asked.
 
-    `model` was fitted on arrays. For the network it is PyTorch's module, and `estimator` scikit-learn's with the same
-    weights, which is how the platform's tabular families hold a network.
+    `wants` are the right answers: of the network rows of probabilities, of the others classes.
     """
 
     name: str
     model: Any
-    estimator: Any
     columns: tuple[str, ...]
     classes: tuple[int, ...]
     rows: list[list[float]]
     wants: list[Any]
+    probabilities: list[list[float]]
 
     def save(self, folder: Path) -> None:
         """As peers load it: `model.joblib`, or `model.pt` for the network."""
@@ -86,10 +85,10 @@ def _iris(name: str, untrained: Callable[[], Any]) -> Sample:
 
     table, labels = load_iris(return_X_y=True, as_frame=True)
     table.columns = [column.removesuffix(" (cm)").replace(" ", "_") for column in table.columns]
-    model, estimator = untrained().fit(table.to_numpy(), labels.to_numpy()), untrained().fit(table, labels.to_numpy())
+    model = untrained().fit(table.to_numpy(), labels.to_numpy())
     rows = table.to_numpy()[np.random.default_rng(0).permutation(len(table))[:ROWS]]
-    wants = model.predict(rows)
-    return Sample(name, model, estimator, tuple(table.columns), (0, 1, 2), rows.tolist(), wants.tolist())
+    answers = model.predict(rows).tolist(), model.predict_proba(rows).tolist()
+    return Sample(name, model, tuple(table.columns), (0, 1, 2), rows.tolist(), *answers)
 
 
 def network() -> Sample:
@@ -104,26 +103,9 @@ def network() -> Sample:
     model = torch.nn.Sequential(*layers, torch.nn.Linear(sizes[-1], CLASSES), torch.nn.Softmax(dim=1)).eval()
     rows = np.random.default_rng(0).standard_normal((ROWS, WIDTH)).astype(np.float32).round(3)
     with torch.inference_mode():
-        wants = model(torch.from_numpy(rows)).numpy()
+        wants = model(torch.from_numpy(rows)).numpy().tolist()
     columns = tuple(f"x{number}" for number in range(WIDTH))
-    return Sample(
-        "mlp", model, _perceptron(model, columns), columns, tuple(range(CLASSES)), rows.tolist(), wants.tolist()
-    )
-
-
-def _perceptron(model: Any, columns: tuple[str, ...]) -> Any:
-    """scikit-learn's perceptron with the weights of this network."""
-    import pandas as pd
-    from sklearn.neural_network import MLPClassifier
-
-    estimator = MLPClassifier(hidden_layer_sizes=HIDDEN)
-    table = pd.DataFrame(np.zeros((CLASSES, len(columns)), dtype=np.float32), columns=list(columns))
-    estimator.partial_fit(table, np.arange(CLASSES), classes=np.arange(CLASSES))
-    linear = [layer for layer in model if hasattr(layer, "weight")]
-    estimator.coefs_ = [layer.weight.detach().numpy().T.copy() for layer in linear]
-    estimator.intercepts_ = [layer.bias.detach().numpy().copy() for layer in linear]
-    del estimator._optimizer  # twice the weights' size, and of no use to a server
-    return estimator
+    return Sample("mlp", model, columns, tuple(range(CLASSES)), rows.tolist(), wants, wants)
 
 
 SAMPLES: dict[str, Callable[[], Sample]] = {"rf": forest, "logreg": regression, "mlp": network}

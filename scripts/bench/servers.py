@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -71,6 +72,11 @@ def running(
             yield process.pid
         finally:
             _end(process)
+
+
+def leave_nothing_running() -> None:
+    """From here on a SIGTERM ends this program as an exit does: what it has started is ended with it."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -30,7 +30,7 @@ from answers import Question
 from contenders import CONTENDERS, Contender, Place, Unknown, chosen
 from load import Round, post, post_in_quiet
 from samples import SAMPLES, Sample
-from servers import free_port, running
+from servers import free_port, leave_nothing_running, running
 
 SERVER_CORE, LOAD_CORE = 0, 1
 CELLS = {"1x1": (1, 1), "1x64": (1, 64), "64x64": (64, 64)}  # rows of a request, connections
@@ -232,6 +232,7 @@ def main() -> None:
         names = list(dict.fromkeys(chosen(options.only)))
     except Unknown as unknown_name:
         parser.error(str(unknown_name))
+    leave_nothing_running()
     report(compare(options, names), vars(options))
 
 

@@ -104,8 +104,8 @@ def test_a_namespace_is_made_with_the_label_by_which_it_is_cleared(bare: Cluster
     bare.answers('"get namespace"*', NOT_FOUND)
     bare.answers('*"create -f -"', f"cat >>{tmp_path}/made")
     bare.run("deploy_all_k3s.sh", "mlops")
-    made = (tmp_path / "made").read_text().splitlines()[0]
-    assert "kind: Namespace" in made and "name: mlops" in made and "app.kubernetes.io/part-of: modelyard" in made
+    made = (tmp_path / "made").read_text()
+    assert "kind: Namespace\nmetadata: {name: mlops, labels: {app.kubernetes.io/part-of: modelyard}}" in made
 
 
 def test_of_two_deploys_at_once_the_second_takes_the_first_ones_secrets(bare: Cluster) -> None:

@@ -15,6 +15,7 @@ from inference_server.cost import Cost
 from inference_server.messages import Route
 from inference_server.model import READY
 from inference_server.predicting import Predictor
+from inference_server.problems import NotReady
 from inference_server.reading import Bounds as ReadingBounds
 from inference_server.server import Server
 from inference_server.worker import Worker
@@ -31,6 +32,14 @@ class Echo:
     @property
     def is_ready(self) -> bool:
         return self.phase is READY
+
+    writes = None
+    names = ("echo",)
+    version = "run-1"
+
+    def require_ready(self) -> None:
+        if not self.is_ready:
+            raise NotReady(f"{self.phase.reason}: {self.phase.message}")
 
     @property
     def family(self) -> Echo:

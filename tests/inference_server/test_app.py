@@ -50,11 +50,12 @@ async def test_a_prediction_is_answered_as_json() -> None:
         (b'{"data": 1e999}', "The body is not JSON", ""),
         (b"[" * 100_000, "The body is not JSON", ""),
         (b'{"data":' + b"[" * 5000 + b"]" * 5000 + b"}", "The body is not JSON", ""),
-        (b"[]", "The body is a list; it must be an object with data.", ""),
+        (b"[]", "The body is a list; it must be an object.", ""),
         (b"null", "The body is null", ""),
         (b"{}", "The body has no data.", "/data"),
         (b'{"userId": 5, "data": 1}', "userId is the number 5; it must be a text.", "/userId"),
-        (b'{"data": 1, "a/b": 2}', 'The body has an unknown field "a/b"; known are userId and data.', "/a~1b"),
+        (b'{"data": 1, "stream": 1}', "stream is the number 1; it must be true or false.", "/stream"),
+        (b'{"data": 1, "a/b": 2}', 'The body has an unknown field "a/b"; known are userId, data, stream.', "/a~1b"),
     ],
 )
 async def test_a_body_that_is_no_request_is_422_and_says_why(body: bytes, detail: str, pointer: str) -> None:

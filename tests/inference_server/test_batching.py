@@ -93,6 +93,13 @@ async def test_neighbours_never_add_more_than_the_ceiling_to_a_requests_latency(
     assert len(model.batches[0]) == 5
 
 
+async def test_company_that_saves_nothing_is_not_waited_for() -> None:
+    model = Echo()
+    batcher = Batcher(model.predict, Worker(), cost=known(each=0.000010, fixed=0.00004))
+    await answers(submit(batcher, *([0] * 30 for _ in range(3))))
+    assert [len(batch) for batch in model.batches] == [30, 30, 30]
+
+
 @pytest.mark.parametrize(
     ("bounds", "sizes"), [(Bounds(rows=4), [4, 4, 2]), (Bounds(rows=1), [1] * 10), (Bounds(seconds=0), [1] * 10)]
 )
@@ -223,7 +230,7 @@ async def test_a_stream_lets_others_in_between_its_steps() -> None:
     batcher = batcher_of(model)
     predictor = Predictor(batcher, Worker())
     steps = []
-    async for step in predictor.stream(iter(range(3))):
+    async for step in predictor.stream(step for step in range(3)):
         steps.append(step)
         assert await predictor.predict([f"between {step}"]) == [f"between {step}"]
     assert steps == [0, 1, 2]
@@ -289,6 +296,22 @@ def test_a_model_that_became_slower_is_noticed() -> None:
     for rows in (1, 32) * 100:
         cost.note(rows, 0.005 * rows)
     assert cost.each == pytest.approx(0.005, rel=0.05)
+
+
+def test_a_machine_that_does_something_else_now_and_then_does_not_count() -> None:
+    cost = known(each=0.0001, fixed=0.001)
+    for number in range(200):
+        rows = (1, 32)[number % 2]
+        cost.note(rows, 0.001 + 0.0001 * rows + (0.05 if number % 10 == 0 else 0))
+    assert cost.expected(32) < 2 * 0.0042
+    assert cost.expected(1) < 2 * 0.0011
+
+
+def test_a_large_batch_that_was_seen_long_ago_is_forgotten_and_may_be_tried_again() -> None:
+    cost = known(each=0.001)
+    for _ in range(1100):
+        cost.note(1, 0.001)
+    assert (cost.each, cost.largest) == (0, 1)
 
 
 def test_before_anything_was_measured_nothing_is_expected() -> None:

@@ -252,7 +252,7 @@ def test_if_servers_use_all_of_it_the_cache_grows_beyond_its_bound(shelf: Shelf)
 
 @pytest.mark.parametrize("announced", [1000, 0])
 def test_a_model_that_is_larger_than_the_cache_is_refused(shelf: Shelf, announced: int) -> None:
-    with pytest.raises(Unwritable, match="has 1000 bytes, and the model cache may hold 999 in all"):
+    with pytest.raises(Unwritable, match="has 1,000 bytes, and the model cache may hold 999 in all"):
         shelf.use("b", most_bytes=999, source=Source("b" * 1000, announces=announced))
     assert shelf.holds() == ""
 
@@ -274,8 +274,11 @@ def test_a_full_disk_is_told_once_there_is_nothing_left_to_remove(shelf: Shelf) 
 
 def test_a_model_that_the_disk_cannot_hold_is_refused_with_numbers(shelf: Shelf) -> None:
     shelf.used_long_ago("a")
-    with pytest.raises(Unwritable, match=r"has 1152921504606846976 bytes, and the disk .* has \d+ left"):
+    with pytest.raises(
+        Unwritable, match=r"has 1,152,921,504,606,846,976 bytes, more than .* \([\d,]+ bytes are free\)"
+    ):
         shelf.use("b", source=Source(announces=1 << 60))
+    assert shelf.holds() == "a"
 
 
 def test_what_a_killed_server_left_counts_and_goes(shelf: Shelf) -> None:

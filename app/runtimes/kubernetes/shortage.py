@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from app.runtimes.kubernetes.manifests import GPU
@@ -47,14 +47,19 @@ def _short(pod: PodRecord, room: Room) -> Iterator[str]:
         yield f"It asks for {pod.gpus} GPU{'s' if pod.gpus > 1 else ''}{free}."
     if "cpu" in short and pod.cpu:
         free_cpu, cpu = max(((node.cpu_free, node.cpu) for node in room.nodes), default=(0, 0))
-        yield _sentence(f"{pod.cpu / 1000:g} CPU", f"{free_cpu / 1000:g} of {cpu / 1000:g}" if cpu else "")
+        yield f"It asks for {_cores(pod.cpu)} CPU{_room(pod.cpu, free_cpu, cpu, _cores)}."
     if "memory" in short and pod.memory:
         free_memory, memory = max(((node.memory_free, node.memory) for node in room.nodes), default=(0, 0))
-        yield _sentence(_size(pod.memory), f"{_size(free_memory)} of {_size(memory)}" if memory else "")
+        yield f"It asks for {_size(pod.memory)}{_room(pod.memory, free_memory, memory, _size)}."
 
 
-def _sentence(asked: str, free: str) -> str:
-    return f"It asks for {asked}; no node has more than {free} free." if free else f"It asks for {asked}."
+def _room(asked: int, free: int, total: int, words: Callable[[int], str]) -> str:
+    """What our own tasks leave. If that would do, other pods have it: we are not shown whose."""
+    if not total:
+        return ""
+    if free >= asked:
+        return f"; tasks leave {words(free)} of {words(total)} on a node, of which other pods hold too much"
+    return f"; no node has more than {words(free)} of {words(total)} free"
 
 
 def _unfit(pod: PodRecord) -> Iterator[str]:
@@ -63,6 +68,10 @@ def _unfit(pod: PodRecord) -> Iterator[str]:
         yield f"Its profile asks for a node with the label{'s' if len(pod.selector) > 1 else ''} {labels}."
     for key, value in dict(_TAINT.findall(pod.unschedulable)).items():
         yield f"Its profile does not tolerate the taint {f'{key}={value}' if value else key} of a node."
+
+
+def _cores(millis: int) -> str:
+    return f"{millis / 1000:g}"
 
 
 def _size(count: int) -> str:

@@ -147,6 +147,18 @@ async def test_a_job_that_waits_for_a_gpu_says_so(gateway: Yard) -> None:
     await status_is(gateway, "Running", "second")
 
 
+async def test_a_job_that_has_its_place_and_cannot_start_says_why(gateway: Yard) -> None:
+    await gateway.submit()
+    await status_is(gateway, "Running")
+    gateway.runtime.is_unready(JOB, "ImagePullFailed", "Its image cannot be pulled (2 tries seen): connection refused")
+    starting = await status_is(gateway, "Starting")
+    assert starting["reason"] == "ImagePullFailed" and "connection refused" in starting["message"]
+    assert condition(starting, "Scheduled")["status"] == "True"
+    assert condition(starting, "Started")["status"] == "False"
+    gateway.runtime.becomes_ready(JOB)
+    assert condition(await status_is(gateway, "Running"), "Started")["message"] == "The trainer is running."
+
+
 async def test_more_gpus_than_there_are_is_refused(gateway: Yard) -> None:
     answer = await gateway.submit(modelProfile="image_classification", useGpu=True, hyperparameters={})
     assert (answer.status_code, answer.json()["code"]) == (422, "never-fits")

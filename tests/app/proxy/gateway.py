@@ -62,6 +62,7 @@ class Gateway:
         self.routes = RouteTable(Metrics(self.registry))
         self.app = PredictProxy(fell_through, self.routes, settings)
         self.port = 0
+        self.connections: set[Any] = set()  # open ones of clients
 
     @property
     def load(self) -> Load:
@@ -97,9 +98,30 @@ class Gateway:
         finally:
             connection.close()
 
+    async def crowd(self, count: int, *headers: bytes) -> list[Reply]:
+        """So many requests really at once."""
+        return list(await asyncio.gather(*(self._one_of_many(*headers) for _ in range(count))))
+
+    async def _one_of_many(self, *headers: bytes) -> Reply:
+        reader, writer = await self.dial()
+        writer.write(request_bytes(b"x", *headers))
+        reply = await one_reply(reader)
+        writer.close()
+        return reply
+
     async def dial(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """A bare connection, for clients that misbehave."""
         return await asyncio.open_connection("127.0.0.1", self.port)
+
+
+async def one_reply(reader: asyncio.StreamReader) -> Reply:
+    """The next answer on this connection, which states its length."""
+    async with asyncio.timeout(20):
+        first, *lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")[:-2]
+        pairs = [line.partition(": ") for line in lines]
+        reply = Reply(int(first.split()[1]), [(name, value) for name, _, value in pairs], b"")
+        reply.body = await reader.readexactly(int(reply.header("content-length") or 0))
+    return reply
 
 
 def request_bytes(body: bytes, *headers: bytes, length: int | None = None) -> bytes:
@@ -109,18 +131,26 @@ def request_bytes(body: bytes, *headers: bytes, length: int | None = None) -> by
 
 @asynccontextmanager
 async def gateway(
-    *upstreams: Upstream | tuple[str, int], deadline: float = 20, connect_timeout: float = 2, **holding: Any
+    *upstreams: Upstream | tuple[str, int],
+    deadline: float = 20,
+    connect_timeout: float = 2,
+    keep_alive: float = 5,
+    **settings: Any,
 ) -> AsyncIterator[Gateway]:
     """A gateway that routes the task `iris` to these upstreams."""
-    it = Gateway(PredictSettings(deadline_seconds=deadline, connect_timeout_seconds=connect_timeout, **holding))
+    it = Gateway(PredictSettings(deadline_seconds=deadline, connect_timeout_seconds=connect_timeout, **settings))
     it.route(*upstreams)
-    config = uvicorn.Config(it.app, http=HttpProtocol, ws="none", lifespan="off", log_config=None, access_log=False)
+    config = uvicorn.Config(
+        it.app, http=HttpProtocol, ws="none", lifespan="off", log_config=None, access_log=False, proxy_headers=False,
+        timeout_keep_alive=keep_alive,  # type: ignore[arg-type]  # whole seconds are long for a test
+    )  # fmt: skip
     config.load()
     server = uvicorn.Server(config)
     server.lifespan = config.lifespan_class(config)
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         it.port = listener.getsockname()[1]
+        it.connections = server.server_state.connections
         await server.startup(sockets=[listener])  # not serve() and shutdown(): those sleep
         try:
             yield it

@@ -69,6 +69,10 @@ async def test_another_body_is_a_conflict_that_names_what_differs(gateway: Yard)
         ({"datasetPath": "ftp://host/x.csv"}, "/datasetPath", "s3:"),
         ({"initialModelFilePath": "model.pkl"}, "/initialModelFilePath", "absolute"),
         ({"customModelName": "a/b"}, "/customModelName", "leave out"),
+        ({"customModelName": "a\x9b31m"}, "/customModelName", "leave out"),
+        ({"experimentName": "a\0b"}, "/experimentName", "control characters"),
+        ({"experimentName": "\x1b[2J"}, "/experimentName", "control characters"),
+        ({"hyperparameters": {"targetColumn": "a\0b"}}, "/hyperparameters/targetColumn", "NUL"),
     ],
 )
 async def test_what_is_wrong_is_pointed_at(gateway: Yard, changes: dict[str, Any], pointer: str, words: str) -> None:
@@ -154,13 +158,21 @@ async def test_a_list_is_filtered(gateway: Yard) -> None:
         assert [job["taskId"] for job in page["items"]] == wanted
 
 
-@pytest.mark.parametrize("query", ["pageSize=0", "pageSize=501", "pageToken=forged", "status=Bored", "dryRun=perhaps"])
+@pytest.mark.parametrize(
+    "query", ["pageSize=0", "pageSize=501", "pageToken=forged", "status=Bored", "dryRun=perhaps", "experimentName=%00"]
+)
 async def test_a_bad_query_parameter_is_refused(gateway: Yard, query: str) -> None:
     answer = await gateway.client.request(
         "POST" if "dryRun" in query else "GET", f"/api/v1/train/jobs?{query}", json=train_body()
     )
     assert answer.status_code == 422
     assert query.split("=")[0] in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("path", ["/train/jobs/a%00b/status", "/inference/deployments/a%00b"])
+async def test_what_no_database_can_keep_is_not_there(gateway: Yard, path: str) -> None:
+    """PostgreSQL would refuse the question; that is no outage to be tried again."""
+    assert (await gateway.client.get(path)).status_code == 404
 
 
 async def test_a_misspelt_parameter_is_refused_and_launches_nothing(gateway: Yard) -> None:

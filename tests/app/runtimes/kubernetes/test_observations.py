@@ -238,6 +238,7 @@ def unfit(said: str, *, cpu: str = "64", memory: str = "64Gi", selector: dict[st
     return records.pod_record({"metadata": metadata, "spec": spec, "status": {"conditions": [scheduled]}}, None)
 
 
+EMPTY = Room(2, 0, (NodeRoom(64000, 64000, 1 << 40, 1 << 40),))
 NODES = Room(2, 2, (NodeRoom(500, 4000, 3 << 30, 16 << 30), NodeRoom(1500, 2000, 1 << 30, 8 << 30)))
 
 
@@ -245,6 +246,7 @@ NODES = Room(2, 2, (NodeRoom(500, 4000, 3 << 30, 16 << 30), NodeRoom(1500, 2000,
     ("one", "room", "words"),
     [
         (unfit("2 Insufficient cpu."), NODES, "It asks for 64 CPU; no node has more than 1.5 of 2 free. The sch"),
+        (unfit("2 Insufficient cpu."), EMPTY, "It asks for 64 CPU; tasks leave 64 of 64 on a node, of which other"),
         (unfit("2 Insufficient memory."), NODES, "It asks for 64 GiB; no node has more than 3 GiB of 16 GiB free."),
         (unfit("2 Insufficient cpu."), Room(None, 0), "It asks for 64 CPU. The scheduler says: 0/2 nodes"),
         (unfit("1 Insufficient nvidia.com/gpu."), NODES, "It asks for 1 GPU; 0 of 2 are free. The scheduler"),
