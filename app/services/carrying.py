@@ -124,6 +124,8 @@ class Carrier:
         """What is to be recorded; None if others have it now."""
         tries = Tries()
         left = (claim.deadline_at - datetime.now(UTC)).total_seconds()
+        if left <= 0:
+            return _refusal(tries.too_late(), claim)
         try:
             async with asyncio.timeout(left):
                 return await self._answer(claim, lane, tries)

@@ -7,7 +7,7 @@ only slow, finds its answer refused.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -171,28 +171,24 @@ class PredictionStore:
     async def _write(self, group: Sequence[NewPrediction]) -> Sequence[Kept | str | Refusal | None]:
         async with self._database.begin() as connection:
             await connection.execute(_LOCK)
+            uids = await _deployed(connection, {new.task_id for new in group})
             counts = sa.select(_c.deployment_uid, sa.func.count(), sa.func.sum(_c.size)).where(_pending)
             found = await connection.execute(counts.group_by(_c.deployment_uid))
             room = Room(self._settings, {uid: (count, int(size)) for uid, count, size in found})
-            return [await self._write_one(connection, new, room) for new in group]
+            return [await self._write_one(connection, new, uids.get(new.task_id), room) for new in group]
 
     async def _write_one(
-        self, connection: AsyncConnection, new: NewPrediction, room: Room
+        self, connection: AsyncConnection, new: NewPrediction, uid: str | None, room: Room
     ) -> Kept | str | Refusal | None:
-        there = (deployments.c.task_id == new.task_id, deployments.c.desired == Desired.RUN.value)
-        uid = (await connection.execute(sa.select(deployments.c.uid).where(*there))).scalar_one_or_none()
         if uid is None:
             return None
-        if new.idempotency and (known := await _known(connection, uid, new.idempotency)):
-            return known
-        if refusal := room.refusal(new.task_id, uid, new.question.size):
-            return refusal
-        inserted = self._database.insert(predictions).values(_values(new, uid)).on_conflict_do_nothing()
-        if (await connection.execute(inserted)).rowcount == 0:  # another gateway kept its key a moment ago
-            assert new.idempotency is not None
-            return await _known(connection, uid, new.idempotency)
-        claim = Claim(new.id, new.task_id, uid, new.question.request_id, 1, new.deadline_at)
-        return Kept(claim, room.take(uid, new.question.size))
+        if (refusal := room.refusal(new.task_id, uid, new.question.size)) is None:
+            insert = self._database.insert(predictions).values(_values(new, uid)).on_conflict_do_nothing()
+            if (await connection.execute(insert)).rowcount:
+                claim = Claim(new.id, new.task_id, uid, new.question.request_id, 1, new.deadline_at)
+                return Kept(claim, room.take(uid, new.question.size))
+        known = await _known(connection, uid, new.idempotency) if new.idempotency else None
+        return known or refusal
 
     async def _write_outcomes(self, group: Sequence[tuple[Claim, Outcome, datetime]]) -> Sequence[bool]:
         async with self._database.begin() as connection:
@@ -205,6 +201,13 @@ class PredictionStore:
         asked = {"body": None, "headers": None}
         change = sa.update(predictions).where(*_holds(claim)).values(**answer, **times, **asked)
         return (await connection.execute(change)).rowcount == 1
+
+
+async def _deployed(connection: AsyncConnection, task_ids: Collection[str]) -> Mapping[str, str]:
+    """The uids of those deployments that shall run."""
+    query = sa.select(deployments.c.task_id, deployments.c.uid)
+    there = query.where(deployments.c.task_id.in_(task_ids), deployments.c.desired == Desired.RUN.value)
+    return {row.task_id: row.uid for row in await connection.execute(there)}
 
 
 async def _known(connection: AsyncConnection, uid: str, said: Idempotency) -> str | Refusal | None:
