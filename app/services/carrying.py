@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from itertools import count
 from typing import Any
 
@@ -46,12 +47,14 @@ SURPRISE = Failure(
 class Carrier:
     """Holds claims as `holder`, and tries each until it has an answer, or its deadline has passed.
 
+    `width` says how many may go to a task's deployment at once.
+
     Predictions of one deployment wait for each other in its lane. An id is the right to read a result, so no log has
     it. Nothing is lost with this object: who finds its claims in the store goes on with them. `on_end` is told the
     status of each outcome; None: others had it already.
     """
 
-    def __init__(self, store: PredictionStore, ask: Ask, holder: str, width: int) -> None:
+    def __init__(self, store: PredictionStore, ask: Ask, holder: str, width: Callable[[str], int]) -> None:
         self._store = store
         self._ask = ask
         self.holder = holder
@@ -74,7 +77,7 @@ class Carrier:
     def carry(self, claim: Claim) -> None:
         """Begin with it, unless that was done."""
         if claim not in self._tasks:
-            lane = self._lane(claim.deployment_uid)
+            lane = self._lane(claim)
             lane.members += 1
             self._tasks[claim] = asyncio.create_task(self._carry(claim, lane))
 
@@ -102,11 +105,11 @@ class Carrier:
             with suppress(Outage):  # then they take it when they think us dead
                 await self._store.let_go(self.holder)
 
-    def _lane(self, deployment_uid: str) -> Lane:
+    def _lane(self, claim: Claim) -> Lane:
         """Empty lanes are kept for what they know, but not without end."""
         if len(self._lanes) >= LANES:
             self._lanes = {uid: lane for uid, lane in self._lanes.items() if lane.members}
-        return self._lanes.setdefault(deployment_uid, Lane(self._width))
+        return self._lanes.setdefault(claim.deployment_uid, Lane(partial(self._width, claim.task_id)))
 
     async def _carry(self, claim: Claim, lane: Lane) -> Outcome | None:
         """The outcome, once it is recorded."""

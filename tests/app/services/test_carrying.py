@@ -71,7 +71,7 @@ class Model:
 @asynccontextmanager
 async def carrying() -> AsyncIterator[tuple[Carrier, Store, Model, list[int | None]]]:
     store, model, ends = Store(), Model(), list[int | None]()
-    carrier = Carrier(store, model, "me", 4)
+    carrier = Carrier(store, model, "me", lambda _: 4)
     carrier.on_end = ends.append
     yield carrier, store, model, ends
     await carrier.close()
