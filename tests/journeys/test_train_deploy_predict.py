@@ -118,6 +118,13 @@ def test_the_model_has_learnt_and_says_classes_by_name(journey: Journey) -> None
     assert sum(first.values()) == pytest.approx(1)
 
 
+def test_it_is_served_compiled_and_its_status_says_so_with_what_was_measured(journey: Journey) -> None:
+    facts = journey.deployment("served", "Ready")["facts"]
+    assert facts["served"] == "compiled"
+    assert facts["reason"].startswith("Compiled, and equal: of ")
+    assert facts["peakMemoryBytes"] < 150 << 20
+
+
 def test_rows_may_come_as_named_columns(journey: Journey) -> None:
     as_list = journey.predict("served", {"features": [[5.1, 3.5, 1.4, 0.2, "north"]]})
     named = {"garden": "north", "petal width": 0.2, "petal length": 1.4, "sepal width": 3.5, "sepal length": 5.1}
