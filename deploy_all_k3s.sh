@@ -182,6 +182,8 @@ state_of() { # COMPONENT KIND/NAME: `ready`, or how far it is
     read -r ready wanted updated all <<<"$(readiness "$2")"
     if [ -n "${wanted:-}" ] && [ "$ready" = "$wanted" ] && [ "$updated" = "$wanted" ] && [ "$all" = "$wanted" ]; then
         echo "ready ($ready of $wanted)"
+    elif [ "${ready:-0}" -ge "${wanted:-1}" ]; then
+        echo "replacing what ran before"
     else
         echo "waiting (${ready:-0} of ${wanted:-?} ready)"
     fi

@@ -53,7 +53,7 @@ jobs() {
     in_namespace get jobs -l "$made_by_gateway" --sort-by=.metadata.creationTimestamp -o go-template='
 {{- range .items}}{{printf "  %-40s " (index .metadata.annotations "modelyard/task-id")}}
 {{- if .status.succeeded}}succeeded{{else if .status.failed}}failed{{else if .status.active}}active{{else}}waiting{{end}}{{"  "}}{{.metadata.creationTimestamp}}{{"\n"}}{{end}}' | tail -10
-    trouble "$made_by_gateway,$component=trainer" | tail -5 | sed 's/^/    /'
+    trouble "$made_by_gateway,$component=trainer" | tail -18 | sed 's/^/    /'
 }
 
 deployments() {
@@ -67,7 +67,7 @@ warnings() {
     echo "WARNINGS (the last 8)"
     in_namespace get events --field-selector type=Warning --sort-by=.lastTimestamp -o go-template='
 {{- range .items}}{{printf "  %v %v/%v: %v" (or .lastTimestamp .eventTime "") .involvedObject.kind .involvedObject.name .message}}{{"\n"}}{{end}}' |
-        grep '^  ' | cut -c1-200 | tail -8 || true
+        printable | grep '^  ' | cut -c1-200 | tail -8 || true
 }
 
 glance() {
