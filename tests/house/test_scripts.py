@@ -117,6 +117,12 @@ def test_of_two_deploys_at_once_the_second_takes_the_first_ones_secrets(bare: Cl
     assert "apply -f" in bare.asked()
 
 
+def test_of_two_deploys_at_once_each_makes_what_the_other_has_not(cluster: Cluster, tmp_path: Path) -> None:
+    cluster.answers('"apply "*', f"[ -e {tmp_path}/once ] && exit 9; touch {tmp_path}/once; {TAKEN}")
+    done = cluster.run("deploy_all_k3s.sh", "mlops", "--overlay", "external-stores")
+    assert done.returncode == 1 and "(2 tries)" in done.stderr
+
+
 def test_who_may_not_read_secrets_is_told_and_makes_none(bare: Cluster) -> None:
     bare.answers('*"get secret "*', FORBIDDEN)
     done = bare.run("deploy_all_k3s.sh", "mlops")
