@@ -21,26 +21,36 @@ from app.controllers.deployments import DeploymentController
 from app.controllers.jobs import JobController
 from app.controllers.leadership import Leadership
 from app.controllers.loop import Loop
+from app.controllers.predictions import PredictionController
 from app.controllers.routes import RouteController
+from app.controllers.scaler import Scaler
+from app.controllers.traffic import TrafficController, WakeListener
+from app.controllers.wake_metrics import WakeMetrics
+from app.controllers.wakes import WakeWatch
 from app.core.errors import ConfigurationError, StoreUnavailable
 from app.core.nudge import Nudges
 from app.core.profiles import Profiles
 from app.core.settings import KubernetesRuntimeSettings, LogSettings, Settings
+from app.proxy.inside import Inside
 from app.proxy.metrics import Metrics
 from app.proxy.routes import RouteTable
 from app.runtimes.base import Runtime
 from app.runtimes.local.mlflow import MlflowServer
 from app.runtimes.local.runtime import LocalRuntime
 from app.runtimes.local.settings import LocalSettings, Patience
+from app.services.carrying import Carrier
 from app.services.deployments import DeploymentService
 from app.services.logs import LogService
 from app.services.planning import Planner
 from app.services.predictions import PredictionService
+from app.services.tally import Tally
 from app.services.training import TrainingService
 from app.store.database import Database
 from app.store.deployments import DeploymentStore
 from app.store.jobs import JobStore
 from app.store.leases import Lease
+from app.store.loads import LoadStore
+from app.store.predictions import HOLDER_PREFIX, PredictionStore
 from app.tracking.mlflow import Mlflow
 
 if TYPE_CHECKING:
@@ -66,6 +76,7 @@ class Platform:
     predictions: PredictionService
     logs: LogService
     routes: RouteTable
+    inside: Inside
     registry: CollectorRegistry
     runtime_name: str
     checks: Mapping[str, Check]
@@ -144,7 +155,8 @@ def _kubernetes(settings: Settings, nudges: Nudges, tracking: Mlflow) -> Platfor
 
     if settings.tracking.uri is None:
         raise ConfigurationError("On Kubernetes set MLOPS_TRACKING__URI to an MLflow that the cluster's pods reach.")
-    runtime = KubernetesRuntime(_kubernetes_settings(settings.kubernetes), nudges, _archive(settings.logs))
+    own = _kubernetes_settings(settings.kubernetes, settings.model_cache_size)
+    runtime = KubernetesRuntime(own, nudges, _archive(settings.logs))
     platform = assemble(settings, runtime, tracking, nudges, [runtime])
     runtime.ships = platform.runner.leads
     return platform
@@ -175,12 +187,28 @@ def assemble(
     jobs, deployments = JobStore(database), DeploymentStore(database)
     registry = _registry()
     routes = RouteTable(Metrics(registry))
-    leadership = Leadership(Lease(database, "controllers", _holder(), settings.controller.lease_seconds), nudges)
-    loops = _loops(settings, leadership, jobs, deployments, runtime, tracking, routes)
+    holder = _holder()
+    leadership = Leadership(Lease(database, "controllers", holder, settings.controller.lease_seconds), nudges)
+    inside = Inside(routes, settings.deferred.max_answer_bytes)
+    predictions = PredictionStore(database, settings.deferred)
+    carrier = Carrier(predictions, inside.ask, f"{HOLDER_PREFIX}{holder}", settings.deferred.concurrency)
+    prediction_controller = _prediction_controller(settings, database, predictions, carrier, registry)
+    period, lease = settings.controller.period_seconds, settings.controller.lease_seconds
+    loops = [
+        Loop("leadership", leadership.round, lease / 4),
+        Loop("jobs", JobController(jobs, runtime, tracking).round, period, leadership.is_ours),
+        *_deployment_loops(
+            leadership, deployments, LoadStore(database, holder), runtime, routes, WakeMetrics(registry), nudges, period
+        ),
+        Loop("predictions", prediction_controller.round, lease / 4),
+        Loop("results", prediction_controller.clean, period * 30, leadership.is_ours),
+    ]
     nudge = {loop.name: loop.nudge for loop in loops}
+    routes.when_wanted = nudge["traffic"]
     for name in ("jobs", "deployments", "routes"):
         nudges.add(nudge[name])
-    planner = Planner(profiles, settings.tracking_uri, settings.tracking.patience_seconds)
+    patience = settings.tracking.patience_seconds
+    planner = Planner(profiles, settings.tracking_uri, patience, settings.model_cache_size)
     return Platform(
         settings=settings,
         profiles=profiles,
@@ -189,9 +217,10 @@ def assemble(
         runtime=runtime,
         training=TrainingService(jobs, runtime, planner, nudge["jobs"]),
         deployments=DeploymentService(deployments, runtime, tracking, planner, nudges),
-        predictions=PredictionService(deployments),
+        predictions=PredictionService(deployments, predictions, carrier, inside.away, settings.deferred),
         logs=LogService(runtime),
         routes=routes,
+        inside=inside,
         registry=registry,
         runtime_name=settings.runtime,
         checks={
@@ -199,24 +228,37 @@ def assemble(
             "tracking": check_tracking or tracking.check,
             "runtime": runtime.check,
         },
-        runner=Runner(neighbours, leadership, loops),
+        runner=Runner([*neighbours, prediction_controller], leadership, loops),
     )
 
 
-def _loops(
-    settings: Settings, leadership: Leadership, jobs: JobStore, deployments: DeploymentStore, runtime: Runtime,
-    tracking: Mlflow, routes: RouteTable,
+def _deployment_loops(
+    leadership: Leadership, store: DeploymentStore, reports: LoadStore, runtime: Runtime, routes: RouteTable,
+    metrics: WakeMetrics, nudges: Nudges, period: float,
 ) -> list[Loop]:  # fmt: skip
-    period = settings.controller.period_seconds
-    job_controller = JobController(jobs, runtime, tracking)
-    deployment_controller = DeploymentController(deployments, runtime)
-    route_controller = RouteController(deployments, runtime, routes.update)
+    """On every gateway routes and traffic; on the one that leads, what acts."""
+    published = RouteController(store, runtime, routes.update)
+    traffic = TrafficController(
+        routes.loads, lambda: published.elastic, store, reports, leadership.is_ours, woken=nudges
+    )
+    acting = DeploymentController(store, runtime, Scaler(lambda: traffic.demands, reports), WakeWatch(metrics.record))
+    listener = WakeListener(store, lambda: published.elastic, nudges)
     return [
-        Loop("leadership", leadership.round, settings.controller.lease_seconds / 4),
-        Loop("jobs", job_controller.round, period, leadership.is_ours),
-        Loop("deployments", deployment_controller.round, period, leadership.is_ours),
-        Loop("routes", route_controller.round, period),
+        Loop("deployments", acting.round, period, leadership.is_ours),
+        Loop("routes", published.round, period),
+        Loop("traffic", traffic.round, period),
+        Loop("wakes", listener.round, min(period, listener.PERIOD), leadership.is_ours),
     ]
+
+
+def _prediction_controller(
+    settings: Settings, database: Database, store: PredictionStore, carrier: Carrier, registry: CollectorRegistry
+) -> PredictionController:
+    patience = settings.controller.lease_seconds
+    tally = Tally(registry, carrier.pending)
+    carrier.on_end = tally.count
+    lease = Lease(database, carrier.holder, carrier.holder, patience)
+    return PredictionController(store, lease, carrier, patience, tally.take)
 
 
 def _local_settings(settings: Settings) -> LocalSettings:
@@ -229,12 +271,17 @@ def _local_settings(settings: Settings) -> LocalSettings:
     )
 
 
-def _kubernetes_settings(given: KubernetesRuntimeSettings) -> KubernetesSettings:
+def _kubernetes_settings(given: KubernetesRuntimeSettings, model_cache_bytes: int) -> KubernetesSettings:
     """Raises `ConfigurationError`."""
     from app.runtimes.kubernetes.settings import KubernetesSettings
 
     plain = given.model_dump(exclude={"job_ttl_seconds", "node_patience_seconds"})
-    return KubernetesSettings(**plain, job_ttl=given.job_ttl_seconds, node_patience=given.node_patience_seconds)
+    return KubernetesSettings(
+        **plain,
+        job_ttl=given.job_ttl_seconds,
+        node_patience=given.node_patience_seconds,
+        model_cache_bytes=model_cache_bytes,
+    )
 
 
 def _registry() -> CollectorRegistry:

@@ -11,7 +11,7 @@ from fastapi.routing import APIRoute
 from app import __version__
 from app.bootstrap import Platform
 from app.proxy.asgi import PredictProxy
-from app.routers import catalog, docs, errors, health, inference, train
+from app.routers import catalog, docs, errors, health, inference, predictions, protocols, train
 from app.routers.body_limit import BodyLimit
 from app.routers.request_id import RequestId
 
@@ -20,7 +20,9 @@ _API = "/api/v1"
 
 def create_app(platform: Platform) -> PredictProxy:
     """The whole application. `platform` is opened and closed with its lifespan."""
-    return PredictProxy(RequestId(create_api(platform)), platform.routes, platform.settings.predict)
+    api, settings = RequestId(create_api(platform)), platform.settings
+    platform.inside.app = PredictProxy(api, platform.routes, settings.predict_later)
+    return PredictProxy(api, platform.routes, settings.predict)
 
 
 def create_api(platform: Platform) -> FastAPI:
@@ -46,8 +48,11 @@ def create_api(platform: Platform) -> FastAPI:
     )
     app.state.platform = platform
     errors.install(app)
-    app.add_middleware(BodyLimit, limit=platform.settings.http.max_body_bytes)
-    for router in (train.router, inference.router):
+    http, later = platform.settings.http, platform.settings.deferred
+    app.add_middleware(
+        BodyLimit, limit=http.max_body_bytes, prediction_limit=later.max_body_bytes, seconds=http.body_seconds
+    )
+    for router in (train.router, inference.router, protocols.router, predictions.router):
         app.include_router(router, prefix=_API)
         app.include_router(router, include_in_schema=False)  # the published contract prints some without a prefix
     app.include_router(catalog.router, prefix=_API)

@@ -1,175 +1,89 @@
-"""The HTTP side of the server, a plain ASGI application: predict, health, and what is served."""
+"""The HTTP side of one model: which path answers what. Protocols bring their routes; the platform's own are here."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
-import re
-import uuid
-from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterable
 
-import orjson
-
-from inference_server.families.base import InputUnreadable
+from inference_server.batching import Outputs
+from inference_server.messages import Answer, Request, Route, Routes
 from inference_server.model import ServedModel
-from inference_server.problems import (
-    BodyTooLarge,
-    InputRefused,
-    MethodNotAllowed,
-    ModelFailed,
-    NotFound,
-    NotReady,
-    Problem,
-    TooBusy,
-)
-from inference_server.worker import Worker
-
-log = logging.getLogger(__name__)
-
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-
-BODY_LIMIT_BYTES = 32 << 20
-HELD_BODIES = 4  # of the largest size; so that many large requests at once cannot fill the memory
-DRAINED_BODIES = 4  # of the largest size are read and dropped, so that the client gets to see the refusal
-REQUEST_ID = re.compile(rb"[!-~]{1,128}")
-
-
-class _ClientGone(Exception):  # noqa: N818
-    pass
-
-
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    status: int
-    body: bytes
-    type: str = "application/json"
-    headers: Mapping[str, str] = field(default_factory=dict)
-
-    @classmethod
-    def json(cls, status: int, content: object) -> _Answer:
-        return cls(status, orjson.dumps(content))
-
-    @classmethod
-    def of(cls, problem: Problem, request_id: str) -> _Answer:
-        body = orjson.dumps(problem.content(request_id))
-        return cls(problem.status, body, "application/problem+json", problem.headers)
+from inference_server.predicting import Predictor
+from inference_server.problems import MediaTypeUnknown, problem_of
+from inference_server.protocols.predict import read_body, write_body
+from inference_server.protocols.streams import Streams
+from inference_server.protocols.table import Protocols
+from inference_server.worker import attempted
 
 
 class InferenceApp:
-    """Answers HTTP for one model; all that touches the model runs in the worker."""
+    """Answers requests for one model. `routes` come besides those of all protocols (see `predicting`)."""
 
-    def __init__(self, model: ServedModel, worker: Worker, body_limit: int = BODY_LIMIT_BYTES) -> None:
+    def __init__(self, model: ServedModel, predictor: Predictor, routes: Iterable[Route] = ()) -> None:
         self._model = model
-        self._worker = worker
-        self._body_limit = body_limit
-        self._held_bytes = 0
-        self._routes: Mapping[str, tuple[str, Callable[[Scope, Receive], Awaitable[_Answer]]]] = {
-            "/predict": ("POST", self._predict),
-            "/health/live": ("GET", self._live),
-            "/health/ready": ("GET", self._ready),
-            "/model": ("GET", self._describe),
-        }
+        self._predictor = predictor
+        self._streams = Streams(model, predictor)
+        self._routes = Routes()
+        self._routes.add(
+            Route("POST", "/predict", self._predict),
+            Route("GET", "/health/live", self._live),
+            Route("GET", "/health/ready", self._ready),
+            Route("GET", "/model", self._describe),
+            *Protocols(model, predictor, self._streams).routes(),
+            *routes,
+        )
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request_id = _request_id(scope["headers"])
-        try:
-            answer = await self._route(scope)(scope, receive)
-        except Problem as problem:
-            answer = _Answer.of(problem, request_id)
-        except _ClientGone:
-            return
-        await _send(answer, request_id, send)
+    def respond(self, request: Request) -> Answer | asyncio.Future[Answer]:
+        """Never raises; what the future raises is for `conclude`."""
+        answer = attempted(self._begin, request)
+        return self.conclude(request, answer) if isinstance(answer, Exception) else answer
 
-    def _route(self, scope: Scope) -> Callable[[Scope, Receive], Awaitable[_Answer]]:
-        method, route = self._routes.get(scope["path"], ("", None))
-        if route is None:
-            raise NotFound(f"There is nothing here; known are {', '.join(self._routes)}.")
-        if scope["method"] != method and (method, scope["method"]) != ("GET", "HEAD"):
-            raise MethodNotAllowed(scope["path"], method)
-        return route
+    def conclude(self, request: Request, error: BaseException) -> Answer:
+        """The answer to a request whose future raised `error`."""
+        route = attempted(self._routes.find, request)
+        refuse = Answer.of if isinstance(route, Exception) else route.refuse
+        return refuse(problem_of(error), request.id)
 
-    async def _live(self, scope: Scope, receive: Receive) -> _Answer:
-        return _Answer.json(200, {"status": "live"})
+    def _begin(self, request: Request) -> Answer | asyncio.Future[Answer]:
+        if b"content-encoding" in request.headers:
+            _require_plain(request)
+        answer = self._routes.find(request).respond(request)
+        return answer if isinstance(answer, Answer | asyncio.Future) else asyncio.ensure_future(answer)
 
-    async def _ready(self, scope: Scope, receive: Receive) -> _Answer:
+    def _live(self, request: Request) -> Answer:
+        return Answer.json(200, {"status": "live"})
+
+    def _ready(self, request: Request) -> Answer:
         phase = self._model.phase
         content = {"reason": phase.reason, "message": phase.message}
-        return _Answer.json(200 if self._model.is_ready else 503, content)
-
-    async def _describe(self, scope: Scope, receive: Receive) -> _Answer:
-        self._require_ready()
-        return _Answer.json(200, self._model.describe())
-
-    async def _predict(self, scope: Scope, receive: Receive) -> _Answer:
-        self._require_ready()
-        body = bytearray()
-        try:
-            await self._read(body, scope, receive)
-            return _Answer(200, await self._answered(body))
-        finally:
-            self._held_bytes -= len(body)
-
-    def _require_ready(self) -> None:
-        phase = self._model.phase
         if not self._model.is_ready:
-            raise NotReady(f"{phase.reason}: {phase.message}")
+            return Answer.json(503, content)
+        return Answer.json(200, {**content, "seconds": self._model.describe().get("seconds", {})})
 
-    async def _read(self, body: bytearray, scope: Scope, receive: Receive) -> None:
-        more = True
-        while more:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise _ClientGone
-            chunk, more = message.get("body", b""), message.get("more_body", False)
-            if len(body) + len(chunk) > self._body_limit:
-                await self._drain(more, receive)
-                raise BodyTooLarge(f"The body is larger than {self._body_limit} bytes; send fewer rows at a time.")
-            if self._held_bytes + len(chunk) > HELD_BODIES * self._body_limit:
-                await self._drain(more, receive)
-                raise TooBusy("The requests that wait already fill the memory set aside for them. Try again shortly.")
-            self._held_bytes += len(chunk)
-            body += chunk
+    def _describe(self, request: Request) -> Answer:
+        self._model.require_ready()
+        return Answer.json(200, self._model.describe())
 
-    async def _drain(self, more: bool, receive: Receive) -> None:
-        dropped = 0
-        while more and dropped < DRAINED_BODIES * self._body_limit:
-            message = await receive()
-            dropped += len(message.get("body", b""))
-            more = message.get("more_body", False)
+    def _predict(self, request: Request) -> asyncio.Future[Answer]:
+        self._model.require_ready()
+        require_json(request)
+        family = self._model.family
+        if self._model.writes is not None:
+            return asyncio.ensure_future(self._streams.predict(request, self._model.writes))
+        return self._predictor.answer(request, lambda: family.parse(read_body(request.body)), self._answer)
 
-    async def _answered(self, body: bytearray) -> bytes:
-        future = self._worker.start(lambda: self._model.answer(body))
-        await asyncio.wait((future,))
-        error = future.exception()
-        if error is None:
-            return future.result()
-        if isinstance(error, InputUnreadable):
-            raise InputRefused.of(error)
-        if isinstance(error, Problem):
-            raise error
-        log.error("The model failed on a request.", exc_info=error)
-        raise ModelFailed("The model failed on this input; the server's log says why.")
+    def _answer(self, outputs: Outputs) -> Answer:
+        return Answer(200, write_body(self._model.rendered(outputs)))
 
 
-def _request_id(headers: Iterable[tuple[bytes, bytes]]) -> str:
-    """The caller's X-Request-ID where it is fit to be echoed, else a new one."""
-    for name, value in headers:
-        if name == b"x-request-id" and REQUEST_ID.fullmatch(value):
-            return value.decode("ascii")
-    return uuid.uuid4().hex
+def require_json(request: Request) -> None:
+    """Raises `MediaTypeUnknown` if the body says that it is anything else; it need not say."""
+    kind = request.headers.get(b"content-type", b"application/json")
+    if kind != b"application/json" and not kind.partition(b";")[0].strip().lower().endswith((b"/json", b"+json")):
+        raise MediaTypeUnknown(f"The body is {request.header('content-type')}; {request.path} reads application/json.")
 
 
-async def _send(answer: _Answer, request_id: str, send: Send) -> None:
-    headers = {
-        "content-type": answer.type,
-        "content-length": str(len(answer.body)),
-        "x-request-id": request_id,
-        **answer.headers,
-    }
-    encoded = [(name.encode(), value.encode()) for name, value in headers.items()]
-    await send({"type": "http.response.start", "status": answer.status, "headers": encoded})
-    await send({"type": "http.response.body", "body": answer.body})
+def _require_plain(request: Request) -> None:
+    coding = request.header("content-encoding")
+    if coding.lower() != "identity":
+        raise MediaTypeUnknown(f"The body is coded as {coding}; send it as it is.")

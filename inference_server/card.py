@@ -26,6 +26,7 @@ class ModelCard:
     `family` names the module in `inference_server/families`. `input_example` is a predict request's `data`, small and
     known to be answered. `classes` are the names of a classifier's classes in the order of its outputs; None otherwise.
     `details` belongs to the family: feature names and kinds, an architecture and its sizes, limits on text length.
+    `compiled` says what came of compiling the model (see `trainer/compilation`); None if nobody tried.
     """
 
     family: str
@@ -33,7 +34,13 @@ class ModelCard:
     target: str | None = None
     classes: tuple[str | int | float | bool, ...] | None = None
     details: Mapping[str, Any] = field(default_factory=dict)
+    compiled: Mapping[str, Any] | None = None
     format: int = FORMAT
+
+    @property
+    def is_compiled(self) -> bool:
+        """Whether a compiled form lies beside the original and answers as it does."""
+        return bool(self.compiled and self.compiled.get("isEqual"))
 
     def write(self, directory: Path) -> None:
         (directory / FILE_NAME).write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
@@ -69,4 +76,5 @@ _TYPES: Mapping[str, tuple[type, str]] = {
     "target": (str, "a text"),
     "classes": (list, "a list"),
     "details": (dict, "an object"),
+    "compiled": (dict, "an object"),
 }

@@ -10,26 +10,26 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import uvicorn
 import uvloop
 
 from inference_server.app import InferenceApp
+from inference_server.batching import Batcher, Bounds
 from inference_server.contract import LetterUnreadable, ServerInput
 from inference_server.families.base import ModelUnreadable
 from inference_server.model import ServedModel
+from inference_server.predicting import Predictor
 from inference_server.rest import Unavailable, Unwritable
+from inference_server.server import Server
 from inference_server.worker import Worker
 
 log = logging.getLogger("inference_server")
 
-DRAIN_SECONDS = 30  # for requests in flight when told to stop
-KEEP_ALIVE_SECONDS = 120  # longer than a proxy keeps an idle connection, so that the proxy is the one to close it
+DRAIN_SECONDS = 65  # for requests in flight when told to stop: above the deadline of a prediction
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -89,6 +89,8 @@ def _checked(letter: ServerInput) -> ServerInput:
         raise LetterUnreadable("tracking_uri must be the http or https address of an MLflow server.")
     if uri.username or uri.password:
         raise LetterUnreadable("tracking_uri must not carry a user name or a password.")
+    if letter.max_batch_rows < 1 or letter.batch_latency_ms < 0:
+        raise LetterUnreadable("max_batch_rows must be at least 1, and batch_latency_ms at least 0.")
     return letter
 
 
@@ -114,50 +116,31 @@ def _cap_threads(threads: int) -> None:
 
 
 async def _serve(letter: ServerInput, listener: socket.socket) -> Ending:
-    model, worker = ServedModel(letter), Worker()
-    config = uvicorn.Config(
-        InferenceApp(model, worker),
-        lifespan="off",
-        ws="none",
-        http="httptools",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_keep_alive=KEEP_ALIVE_SECONDS,
-        timeout_graceful_shutdown=DRAIN_SECONDS,
-    )
-    server = _Server(config, lambda: worker.start(model.prepare))
-    await server.serve(sockets=[listener])
-    preparation = server.begun
-    if preparation is None or not preparation.done() or preparation.cancelled():
-        return STOPPED
-    error = preparation.exception()
+    """Listen at once, so that health is answered while the model is prepared; end when told to, or if that fails."""
+    model, worker = ServedModel(letter), Worker("model")
+    bounds = Bounds(rows=letter.max_batch_rows, seconds=letter.batch_latency_ms / 1000)
+    batcher = Batcher(model.predict, worker, bounds, model.cost)
+    predictor = Predictor(batcher, Worker("reader"), lambda: model.reading_seconds)
+    server = Server(InferenceApp(model, predictor))
+    stopping = _stop_signal()
+    await server.start(listener)
+    preparing = worker.start(model.prepare)
+    preparing.add_done_callback(lambda done: stopping.set() if done.exception() else None)
+    await stopping.wait()
+    stopping.clear()
+    leaving = asyncio.create_task(server.stop(DRAIN_SECONDS))
+    impatient = asyncio.create_task(stopping.wait())  # told a second time
+    await asyncio.wait((leaving, impatient), return_when=asyncio.FIRST_COMPLETED)
+    error = preparing.exception() if preparing.done() else None
     return STOPPED if error is None else _ending_of(error, model.phase.reason)
 
 
-class _Server(uvicorn.Server):
-    """Begins `work` once it listens; stops when told to, and when the work fails."""
-
-    def __init__(self, config: uvicorn.Config, work: Callable[[], asyncio.Future[None]]) -> None:
-        super().__init__(config)
-        self._work = work
-        self.begun: asyncio.Future[None] | None = None
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self.begun = self._work()
-        self.begun.add_done_callback(self._stop_on_failure)
-
-    def _stop_on_failure(self, work: asyncio.Future[None]) -> None:
-        if not work.cancelled() and work.exception() is not None:
-            self.should_exit = True
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """As uvicorn does, but a stop that was asked for ends with exit code 0, not with the signal again."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self.handle_exit)
-        yield
+def _stop_signal() -> asyncio.Event:
+    """Set whenever the process is told to stop."""
+    told = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, told.set)
+    return told
 
 
 def _ending_of(error: BaseException, phase: str) -> Ending:
@@ -196,5 +179,4 @@ def _log_plainly() -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(formatter)
     logging.basicConfig(level=logging.INFO, handlers=[handler])
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
     logging.captureWarnings(True)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import ClassVar
 
 from inference_server.families.base import InputUnreadable
+
+log = logging.getLogger(__name__)
 
 
 class Problem(Exception):  # noqa: N818
@@ -35,6 +38,31 @@ class Problem(Exception):  # noqa: N818
         }
 
 
+class RequestUnreadable(Problem):
+    status = 400
+    code = "request-unreadable"
+    title = "This is no HTTP request that is understood here"
+
+
+class RequestTooSlow(Problem):
+    status = 408
+    code = "request-too-slow"
+    title = "The request did not arrive in time"
+
+
+class HeadTooLarge(Problem):
+    status = 431
+    code = "head-too-large"
+    title = "The request's headers are too large"
+
+
+class MediaTypeUnknown(Problem):
+    status = 415
+    code = "media-type-unknown"
+    title = "Bodies of this kind are not read here"
+    headers = {"accept": "application/json", "accept-encoding": "identity"}
+
+
 class BodyUnreadable(Problem):
     status = 422
     code = "body-unreadable"
@@ -55,13 +83,18 @@ class BodyTooLarge(Problem):
     status = 413
     code = "body-too-large"
     title = "The request body is too large"
-    headers = {"connection": "close"}
 
 
 class NotFound(Problem):
     status = 404
     code = "not-found"
     title = "There is nothing at this path"
+
+
+class ModelUnknown(Problem):
+    status = 404
+    code = "model-unknown"
+    title = "Another model is served here"
 
 
 class MethodNotAllowed(Problem):
@@ -91,3 +124,19 @@ class TooBusy(Problem):
 class ModelFailed(Problem):
     code = "model-failed"
     title = "The model failed on this input"
+
+
+class DeadlinePassed(Problem):
+    status = 504
+    code = "deadline-passed"
+    title = "The request's deadline has passed"
+
+
+def problem_of(error: BaseException) -> Problem:
+    """What is answered for this error; what a model raises is for the log only."""
+    if isinstance(error, Problem):
+        return error
+    if isinstance(error, InputUnreadable):
+        return InputRefused.of(error)
+    log.error("The model failed on a request.", exc_info=error)
+    return ModelFailed("The model failed on this input; the server's log says why.")

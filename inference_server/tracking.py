@@ -45,13 +45,16 @@ class Tracking:
         digest = _tags(model["info"]).get(DIGEST_TAG) or _tags(run["data"]).get(DIGEST_TAG)
         return LoggedModel(model_id, model["info"]["artifact_uri"], digest)
 
-    def download(self, artifact_uri: str, folder: Path) -> None:
-        """Copy all files below `artifact_uri` into the empty `folder`. May raise `Unwritable`."""
+    def download(self, artifact_uri: str, folder: Path, announce: Callable[[int], None] = lambda _: None) -> None:
+        """Copy all files below `artifact_uri` into the empty `folder`, whose bytes are announced before the first.
+
+        May raise `Unwritable`, and whatever `announce` raises.
+        """
         uri = urlsplit(artifact_uri)
         if uri.scheme == "mlflow-artifacts":
-            self._download_served(unquote(uri.path).strip("/"), folder)
+            self._download_served(unquote(uri.path).strip("/"), folder, announce)
         elif uri.scheme in ("", "file") and uri.netloc in ("", "localhost"):
-            _copy_local(Path(unquote(uri.path)), folder)
+            _copy_local(Path(unquote(uri.path)), folder, announce)
         else:
             raise ModelUnreadable(
                 f"The model's files are in {uri.scheme}: storage, which this server does not read. "
@@ -66,18 +69,22 @@ class Tracking:
                 raise ModelUnreadable(f"MLflow knows no {what}.") from refusal
             raise
 
-    def _download_served(self, root: str, folder: Path) -> None:
-        names = list(islice(self._listed(root, ()), MOST_FILES + 1))
-        if len(names) > MOST_FILES:
+    def _download_served(self, root: str, folder: Path, announce: Callable[[int], None]) -> None:
+        files = list(islice(self._listed(root, ()), MOST_FILES + 1))
+        if len(files) > MOST_FILES:
             raise ModelUnreadable(f"The model has more than {MOST_FILES} files; it is refused.")
-        for number, name in enumerate(names, 1):
-            self._notice(f"Fetching {'/'.join(name)} ({number} of {len(names)} files).")
+        announce(sum(size for _, size in files))
+        for number, (name, _) in enumerate(files, 1):
+            self._notice(f"Fetching {'/'.join(name)} ({number} of {len(files)} files).")
             target = folder.joinpath(*name)
             _make_parent(target)
             self._client.save(f"{_ARTIFACTS}/{quote('/'.join((root, *name)))}", target)
 
-    def _listed(self, root: str, below: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
-        """The files below a folder, as parts of their names. A listing holds names within the listed folder."""
+    def _listed(self, root: str, below: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], int]]:
+        """The files below a folder, as parts of their names, and their sizes; 0 where the listing does not say.
+
+        A listing holds names within the listed folder.
+        """
         if len(below) > DEEPEST_FOLDER:
             raise ModelUnreadable(f"The model's folders nest deeper than {DEEPEST_FOLDER}; it is refused.")
         listing: Any = self._client.json(_ARTIFACTS, path="/".join((root, *below)))
@@ -86,7 +93,7 @@ class Tracking:
             if entry.get("is_dir"):
                 yield from self._listed(root, name)
             else:
-                yield name
+                yield name, int(entry.get("file_size") or 0)
 
 
 def _plain_name(name: str) -> str:
@@ -115,9 +122,10 @@ def _make_parent(target: Path) -> None:
         raise Unwritable(f"{target.parent} cannot be made: {error.strerror}.") from error
 
 
-def _copy_local(source: Path, folder: Path) -> None:
+def _copy_local(source: Path, folder: Path, announce: Callable[[int], None]) -> None:
     if not source.is_dir():
         raise ModelUnreadable(f"The model's folder {source} cannot be read here.")
+    announce(sum(path.stat().st_size for path in source.rglob("*") if path.is_file()))
     try:
         shutil.copytree(source, folder, dirs_exist_ok=True)
     except OSError as error:

@@ -10,9 +10,9 @@ from operator import attrgetter
 from typing import Any, Self, TypeVar, Unpack
 
 from modelyard import outcomes, requests
-from modelyard.errors import Conflict, Invalid, ModelyardError, NotFound
+from modelyard.errors import Conflict, NotFound
 from modelyard.logs import LogFollower, lines_of
-from modelyard.predicting import predict
+from modelyard.predicting import Predicting
 from modelyard.records import Deployment, DeploymentStatus, Job, JobStatus, Kind, Profile
 from modelyard.requests import DeploymentRequest, TrainingRequest, deployment_body, training_body
 from modelyard.transport import Repeat, Transport, segment
@@ -28,7 +28,7 @@ _RECORDS: Mapping[Kind, type[Job | Deployment]] = {Kind.JOB: Job, Kind.DEPLOYMEN
 Status = TypeVar("Status", JobStatus, DeploymentStatus)
 
 
-class Client:
+class Client(Predicting):
     """A gateway, at `url`, else at the environment's MODELYARD_URL, else on this machine. Thread-safe.
 
     `timeout`, in seconds, is for one answer. What may safely be sent again (reading, deleting, scaling, and submitting,
@@ -148,35 +148,6 @@ class Client:
     def capabilities(self) -> Mapping[str, Any]:
         """What this gateway runs on: its runtime, its MLflow."""
         return self._transport.get(f"{_API}/capabilities")
-
-    # Predicting
-
-    def predict(
-        self,
-        task_id: str,
-        *,
-        features: object = None,
-        data: Mapping[str, Any] | None = None,
-        body: object = None,
-        user_id: str | None = None,
-        idempotent: bool = False,
-        timeout: float | None = None,
-        on_repeat: Callable[[ModelyardError], None] | None = None,
-    ) -> Any:
-        """The model's answer to `features` (rows: lists, or a NumPy array), to `data`, or to a whole request `body`.
-
-        Sent again if it certainly was not carried out; with `idempotent`, also if it may have been. `timeout`, in
-        seconds, is for the whole call, repeats and waiting for a ready replica included; without it that waiting ends
-        after 10 seconds (`NotReady`) and an answer may take 75. `on_repeat` is told why, each time it is sent again.
-        """
-        if sum(given is not None for given in (features, data, body)) != 1:
-            raise Invalid("Give one of features, data and body.", code="no-input")
-        if body is None:
-            user = {"userId": user_id} if user_id else {}
-            body = {**user, "data": {"features": features} if data is None else data}
-        path = f"{_API}/inference/{segment(task_id)}/predict"
-        repeat = Repeat.ALWAYS if idempotent else Repeat.UNTOUCHED
-        return predict(self._transport, path, body, repeat=repeat, timeout=timeout, on_repeat=on_repeat)
 
     # Waiting
 

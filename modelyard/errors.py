@@ -51,7 +51,7 @@ class ModelyardError(Exception):
 
 
 class NotFound(ModelyardError):  # noqa: N818 - the family's name says that these are errors
-    """There is no job or deployment of that name."""
+    """There is no job or deployment of that name, or no prediction of that id any more."""
 
 
 class Conflict(ModelyardError):  # noqa: N818
@@ -79,6 +79,7 @@ _BY_STATUS: Mapping[int, type[ModelyardError]] = {
     404: NotFound,
     408: TimedOut,
     409: Conflict,
+    410: NotFound,
     413: Invalid,
     415: Invalid,
     422: Invalid,

@@ -143,6 +143,20 @@ class Replicas(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Wake(Record):
+    """What a start from no replica took, in seconds by phase and in all."""
+
+    schedule: float = 0.0
+    pull: float = 0.0
+    start: float = 0.0
+    fetch: float = 0.0
+    load: float = 0.0
+    warm_up: float = 0.0
+    total: float = 0.0
+    finish_time: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class DeploymentStatus(Record):
     """What is known of a deployment; `phase` sums the conditions up in one word."""
 
@@ -153,6 +167,9 @@ class DeploymentStatus(Record):
     conditions: tuple[Condition, ...] = ()
     replicas: Replicas = field(default_factory=Replicas)
     restarts: int = 0
+    wakes: int = 0
+    wake_seconds: float | None = None
+    last_wake: Wake | None = None
     revision: int = 1
     serving_revision: int | None = None
     mlflow_run_id: str | None = None
@@ -162,13 +179,16 @@ class DeploymentStatus(Record):
 
     @property
     def is_settled(self) -> bool:
-        """Whether all replicas answer, or it has failed."""
-        return self.phase in (DeploymentPhase.READY, DeploymentPhase.FAILED)
+        """Whether all replicas answer, or it sleeps until it is asked, or it has failed."""
+        return self.phase in (DeploymentPhase.READY, DeploymentPhase.FAILED, DeploymentPhase.ASLEEP)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Deployment(Record):
-    """One deployed model, as it was asked for and as it stands; `replicas` is the count asked for."""
+    """One deployed model, as it was asked for and as it stands.
+
+    `replicas` is the count asked for or, where there are bounds, the one that its load takes now.
+    """
 
     task_id: str = ""
     uid: str = ""
@@ -180,10 +200,27 @@ class Deployment(Record):
     version: str | None = None
     use_gpu: bool = False
     replicas: int = 1
+    min_replicas: int | None = None
+    max_replicas: int | None = None
+    target_concurrency: int | None = None
+    idle_seconds: int | None = None
     create_time: datetime | None = None
     status: DeploymentStatus = field(default_factory=DeploymentStatus)
 
     kind: ClassVar = Kind.DEPLOYMENT
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction(Record):
+    """A prediction that is answered later. `ahead` came before and wait too; None where nothing tells the estimate."""
+
+    id: str = ""
+    task_id: str = ""
+    is_done: bool = False
+    ahead: int = 0
+    estimate_seconds: float | None = None
+    create_time: datetime | None = None
+    deadline: datetime | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

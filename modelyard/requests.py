@@ -30,7 +30,9 @@ class TrainingRequest(TypedDict, total=False):
 class DeploymentRequest(TypedDict, total=False):
     """The model is that of `mlflow_run_id`, or `model_name` in the registry with `alias` or `version`.
 
-    `model_id` names the served model, unique among deployments, and is the task id unless it is given.
+    `model_id` names the served model, unique among deployments, and is the task id unless it is given. `replicas` is a
+    fixed number; with `min_replicas` or `max_replicas` instead it follows the load, with about `target_concurrency`
+    predictions in flight each, and with `min_replicas` 0 it sleeps after `idle_seconds` without one.
     """
 
     model_profile: Required[str]
@@ -41,13 +43,24 @@ class DeploymentRequest(TypedDict, total=False):
     model_id: str | None
     task_id: str | None
     use_gpu: bool
-    replicas: int
+    replicas: int | None
+    min_replicas: int | None
+    max_replicas: int | None
+    target_concurrency: int | None
+    idle_seconds: int | None
 
 
 class DeploymentChange(TypedDict, total=False):
-    """Another number of replicas, another model, or both. Of a registered model `alias` or `version` is enough."""
+    """Another number of replicas or other bounds of it, another model, or both.
 
-    replicas: int
+    Of a registered model `alias` or `version` is enough; bounds that are left out stay as they are.
+    """
+
+    replicas: int | None
+    min_replicas: int | None
+    max_replicas: int | None
+    target_concurrency: int | None
+    idle_seconds: int | None
     mlflow_run_id: str | None
     model_name: str | None
     alias: str | None

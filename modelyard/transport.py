@@ -30,6 +30,7 @@ from modelyard.waiting import Deadline
 LONGEST_RETRY_AFTER = 30.0  # seconds; a gateway that wants longer gets its error reported instead
 SHORTEST_TIMEOUT = 0.01  # seconds; none at all would be an error of its own
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0  # seconds
+PREDICTION_STATUS, DONE = "prediction-status", "Done"  # a header, and what it says of a prediction's result
 KEEP_ALIVE_PATIENCE = 45.0  # seconds; the gateway sends something every 15
 
 
@@ -65,6 +66,7 @@ class Transport:
         *,
         params: Mapping[str, Any] | None = None,
         body: object = None,
+        headers: Mapping[str, str] | None = None,
         repeat: Repeat = Repeat.ALWAYS,
         timeout: float | None = None,
         deadline: Deadline | None = None,
@@ -72,14 +74,16 @@ class Transport:
     ) -> httpx2.Response:
         """The successful answer. Every other answer, and none, raises a ModelyardError, after repeats if allowed.
 
+        But what a prediction came to is an answer whatever its status: the caller looks at that.
         `timeout` is for one answer; `deadline`, which replaces it, for all repeats together. `on_repeat` is told each
         error that is not the last. A deployment that is not ready is for the caller to wait for: see `predicting`.
         """
         content = None if body is None else encoded(body)
+        kind = {} if content is None else {"content-type": "application/json"}
         for attempt in range(self._retries + 1):
             seconds = max(deadline.remaining, SHORTEST_TIMEOUT) if deadline else timeout or self.timeout
             try:
-                return self._send(method, path, params, content, seconds)
+                return self._send(method, path, params, content, {**kind, **(headers or {})}, seconds)
             except ModelyardError as error:
                 rest = max(pause(attempt), error.retry_after or 0.0)
                 is_late = deadline is not None and rest >= deadline.remaining
@@ -99,11 +103,16 @@ class Transport:
 
     def json(self, method: str, path: str, **options: Any) -> Any:
         """As `request`; the answer's JSON."""
-        response = self.request(method, path, **options)
+        return self.content(self.request(method, path, **options))
+
+    def content(self, response: httpx2.Response) -> Any:
+        """The JSON of an answer; raises the error that it stands for, if it does."""
+        if not response.is_success:
+            raise error_from(response, _retry_after(response))
         try:
             return response.json()
         except ValueError as error:
-            raise self._stranger(path) from error
+            raise self._stranger(response.request.url.path) from error
 
     @contextmanager
     def events(self, path: str, params: Mapping[str, Any], last_id: str | None) -> Iterator[httpx2.EventSource]:
@@ -133,14 +142,14 @@ class Transport:
         return ModelyardError(detail, code="not-modelyard")
 
     def _send(
-        self, method: str, path: str, params: Mapping[str, Any] | None, content: bytes | None, timeout: float
-    ) -> httpx2.Response:
-        headers = {} if content is None else {"content-type": "application/json"}
+        self, method: str, path: str, params: Mapping[str, Any] | None, content: bytes | None,
+        headers: Mapping[str, str], timeout: float,
+    ) -> httpx2.Response:  # fmt: skip
         with translated(self.url, timeout):
             response = self._http.request(
                 method, path, params=params, content=content, headers=headers, timeout=timeout
             )
-        if not response.is_success:
+        if not response.is_success and response.headers.get(PREDICTION_STATUS) != DONE:
             raise error_from(response, _retry_after(response))
         return response
 

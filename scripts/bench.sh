@@ -6,7 +6,8 @@
 #   scripts/bench.sh NAME -- OPTION...    with options for the benchmark; "NAME -- --help" lists them
 #
 # The cluster part needs KUBECONFIG to name a cluster, and is skipped with a sentence otherwise.
-# The proxy is compared with nginx and driven by wrk: as root they are installed by apt-get where they are missing.
+# The proxy is compared with nginx, and servers are driven by wrk: as root both are installed by apt-get where missing.
+# The peers of "serving" are installed into environments of their own, once: a few GB.
 # PYTHON chooses an interpreter that has the platform's packages; else an environment is made outside the checkout.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -30,7 +31,7 @@ need_tools() {
 chosen=()
 while [ $# -gt 0 ]; do
     case $1 in
-        -h | --help) sed -n '2,10s/^# \{0,1\}//p' "$0"; echo; echo "Benchmarks: $(names | paste -sd' ')"; exit 0 ;;
+        -h | --help) sed -n '2,11s/^# \{0,1\}//p' "$0"; echo; echo "Benchmarks: $(names | paste -sd' ')"; exit 0 ;;
         --) shift; break ;;
         *) names | grep -qx -- "$1" || { echo "unknown benchmark: $1 (see --help)" >&2; exit 2; }
            chosen+=("$1"); shift ;;
@@ -45,7 +46,7 @@ if [ -z "${PYTHON:-}" ]; then
     PYTHON=$venv/bin/python
 fi
 for name in "${chosen[@]}"; do
-    if [ "$name" = proxy ]; then need_tools; fi
-    "$PYTHON" "scripts/bench/$name.py" "$@"
+    case $name in proxy | serving) need_tools ;; esac
+    PYTHONPATH=$PWD "$PYTHON" "scripts/bench/$name.py" "$@"
     echo
 done

@@ -19,15 +19,19 @@ fi
 scripts/venv.sh "$venv" gateway trainer inference torch mlflow modelyard dev
 export PATH="$venv/bin:$PATH" PYTHONDONTWRITEBYTECODE=1 HF_HUB_OFFLINE=1 MLFLOW_DISABLE_TELEMETRY=true
 
-# One node on a busy machine: what fails here is tried once more by itself, and both runs are shown.
-on_the_cluster() {
-    local remembering=(-o addopts="--strict-markers --import-mode=importlib") # with pytest's cache, which we else leave out
-    local tests=(python -m pytest "${remembering[@]}" tests/cluster tests/contracts -k "kubernetes or cluster" --durations 15)
-    "${tests[@]}" "$@" && return
+# Machines are shared and busy: what fails is tried once more by itself. Both runs are shown, and only what fails twice
+# fails; what passes at the second try deserves a look all the same.
+remembering=(-o addopts="--strict-markers --import-mode=importlib") # with pytest's cache, which we else leave out
+tried_twice() {
+    local parallel=$1; shift
+    # shellcheck disable=SC2086 # the words of $parallel
+    python -m pytest "${remembering[@]}" --durations 15 $parallel "$@" && return
     [ $? = 1 ] || return
-    echo "== once more: what failed on the cluster"
-    "${tests[@]}" --last-failed "$@"
+    echo "== once more: what failed"
+    python -m pytest "${remembering[@]}" --last-failed --last-failed-no-failures none "$@"
 }
+on_the_cluster() { tried_twice "" tests/cluster tests/contracts -k "kubernetes or cluster" "$@"; }
+off_the_cluster() { (unset KUBECONFIG; tried_twice "-n 2 --dist loadgroup" -q); }
 if [ "${1:-}" = cluster ]; then
     [ -r "${KUBECONFIG:-}" ] || { echo "KUBECONFIG names no file: say which cluster the tests may use." >&2; exit 2; }
     shift
@@ -41,5 +45,5 @@ step "format" ruff format --check .
 step "lint" ruff check .
 step "types" mypy
 step "import contracts" lint-imports --no-logo
-step "tests" env -u KUBECONFIG python -m pytest -n 2 --dist loadgroup --durations 15
+step "tests" off_the_cluster
 if [ -r "${KUBECONFIG:-}" ]; then step "tests on the cluster" on_the_cluster; fi

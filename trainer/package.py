@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from inference_server.card import ModelCard
-from inference_server.families.base import InputUnreadable, ModelUnreadable, load_family
+from inference_server.facts import Facts
+from inference_server.families.base import InputUnreadable, ModelUnreadable, load_original
 from trainer.families.base import Family, TrainingFailed
+from trainer.rehearsal import rehearse
 
 log = logging.getLogger(__name__)
 
@@ -24,11 +26,12 @@ _SKLEARN_MODEL = "model.skops"
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """A model's folder, the epochs it was trained for, and its final metrics, the most asked for first."""
+    """A model's folder, the epochs it was trained for, its final metrics, the most asked for first, and its facts."""
 
     folder: Path
     epochs: int
     metrics: Mapping[str, float]
+    facts: Facts | None = None
 
     @classmethod
     def find(cls, home: Path) -> Package | None:
@@ -37,11 +40,12 @@ class Package:
             result = json.loads((home / _RESULT).read_text(encoding="utf-8"))
         except FileNotFoundError:
             return None
-        return cls(home / NAME, result["epochs"], result["metrics"])
+        facts = result.get("facts")
+        return cls(home / NAME, result["epochs"], result["metrics"], Facts.from_json(facts) if facts else None)
 
     @classmethod
     def build(cls, family: Family, epochs: int, home: Path) -> Package:
-        """Save the model and prove that it loads and answers its own example. All or nothing lies in `home` then."""
+        """Save the model, prove that it answers its own example, rehearse it. All or nothing lies in `home` then."""
         draft = home.with_name(f"{home.name}.new")
         shutil.rmtree(draft, ignore_errors=True)
         (draft / NAME).mkdir(parents=True)
@@ -49,10 +53,12 @@ class Package:
         card = family.save(draft / NAME)
         card.write(draft / NAME)
         _prove(draft / NAME)
+        facts = rehearse(draft / NAME, family.held_out())
         _write_mlmodel(draft / NAME, card, family.signature())
-        (draft / _RESULT).write_text(json.dumps({"epochs": epochs, "metrics": metrics}), encoding="utf-8")
+        result = {"epochs": epochs, "metrics": metrics, "facts": facts.to_json() if facts else None}
+        (draft / _RESULT).write_text(json.dumps(result), encoding="utf-8")
         draft.rename(home)
-        return cls(home / NAME, epochs, metrics)
+        return cls(home / NAME, epochs, metrics, facts)
 
     def sentence(self) -> str:
         """Such as: Trained 100 epochs on 353 rows; r2 0.47 on 89 held-out rows."""
@@ -80,7 +86,7 @@ def _prove(folder: Path) -> None:
     """As the server will do: load, parse the example, predict, render."""
     try:
         card = ModelCard.read(folder)
-        family = load_family(folder, card)
+        family = load_original(folder, card)
         rows = family.parse(card.input_example)
         answer = family.render(family.predict(rows))
     except (ModelUnreadable, InputUnreadable, ArithmeticError, LookupError, TypeError, ValueError) as error:

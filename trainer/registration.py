@@ -6,6 +6,8 @@ import logging
 from typing import Any
 
 from inference_server.digest import directory_digest
+from inference_server.facts import TAG as FACTS
+from inference_server.facts import Facts
 from trainer import package
 from trainer.package import Package
 from trainer.tracked_run import TrackedRun
@@ -23,7 +25,7 @@ def register(run: TrackedRun, trained: Package, name: str) -> str:
     The digest is stored as a tag before the files are uploaded, and the model is READY only when all are there.
     """
     model = run.tracking.attempt("the model was to be logged", lambda: _log(run, trained))
-    version = run.tracking.attempt("the model was to be registered", lambda: _version(run, name, model))
+    version = run.tracking.attempt("the model was to be registered", lambda: _version(run, name, model, trained.facts))
     run.tracking.attempt("the run was to be closed", lambda: run.tracking.client.set_terminated(run.run_id))
     return version
 
@@ -41,8 +43,10 @@ def _log(run: TrackedRun, trained: Package) -> Any:
     if model.status != "READY":
         package.address(trained.folder, model.model_id, run.run_id, model.artifact_location)
         digest = directory_digest(trained.folder)
-        client.set_logged_model_tags(model.model_id, {MODEL_DIGEST: digest})
-        client.set_tag(run.run_id, MODEL_DIGEST, digest)
+        tags = {MODEL_DIGEST: digest, **_facts_tag(trained.facts)}
+        client.set_logged_model_tags(model.model_id, tags)
+        for tag, value in tags.items():
+            client.set_tag(run.run_id, tag, value)
         client.log_model_artifacts(model.model_id, str(trained.folder))
         client.finalize_logged_model(model.model_id, "READY")
     outputs = client.get_run(run.run_id).outputs
@@ -61,7 +65,12 @@ def _logged_model(run: TrackedRun) -> Any:
     return client.create_logged_model(run.experiment_id, package.NAME, run.run_id)
 
 
-def _version(run: TrackedRun, name: str, model: Any) -> str:
+def _facts_tag(facts: Facts | None) -> dict[str, str]:
+    """Beside the digest and no part of it: another machine measures other times of the same files."""
+    return {FACTS: facts.to_tag()} if facts else {}
+
+
+def _version(run: TrackedRun, name: str, model: Any, facts: Facts | None) -> str:
     if known := registered_version(run, name):
         return known
     client = run.tracking.client
@@ -70,5 +79,6 @@ def _version(run: TrackedRun, name: str, model: Any) -> str:
     except outages() as error:
         if is_passing(error) or getattr(error, "error_code", "") != _ALREADY_EXISTS:
             raise
-    made = client.create_model_version(name, model.model_uri, run.run_id, model_id=model.model_id)
+    tags = _facts_tag(facts)
+    made = client.create_model_version(name, model.model_uri, run.run_id, tags=tags, model_id=model.model_id)
     return str(made.version)

@@ -8,15 +8,18 @@ from datetime import datetime
 
 from app.core.conditions import Condition, DeploymentPhase, Status, TerminationReason, find, is_true, with_condition
 from app.core.errors import Refusal
+from app.core.scaling import usual_seconds
 from app.core.tasks import Deployment, DeploymentStatus
 from app.runtimes.base import ProcessState, ReplicaObservation, ServerObservation
 
 # Reasons that another start cannot mend: the model itself is wrong.
 _PERMANENT = frozenset({TerminationReason.MODEL_UNREADABLE, TerminationReason.LETTER_UNREADABLE})
+_ON_ITS_WAY = (DeploymentPhase.ASLEEP, DeploymentPhase.DEPLOYING)  # before it answered, it slept or was being woken
 
 
 def status_of(deployment: Deployment, found: ServerObservation | None, now: datetime) -> DeploymentStatus:
-    """`Ready` means that every wanted replica has predicted its own input example and still answers."""
+    """`Ready` means that every wanted replica has predicted its own input example and still answers; of an elastic
+    deployment, as many as there have to be at least."""
     before = _counted(deployment, now)
     if found is None:
         return _with(before, DeploymentPhase.DEPLOYING, Status.FALSE, "Launching", "It is being launched.", now)
@@ -26,12 +29,15 @@ def status_of(deployment: Deployment, found: ServerObservation | None, now: date
         before, ready=ready, restarts=sum(replica.restarts for replica in found.replicas), notes=found.notes
     )
     if wanted == 0:
-        return _with(before, DeploymentPhase.ASLEEP, Status.FALSE, "ScaledToZero", "It has no replicas.", now)
-    if ready >= wanted:
+        return _with(before, DeploymentPhase.ASLEEP, Status.FALSE, *_why_asleep(deployment), now)
+    elastic = deployment.elastic
+    if ready >= (min(wanted, max(1, elastic.min_replicas)) if elastic else wanted):
         return _with(before, DeploymentPhase.READY, Status.TRUE, "Ready", f"{ready} of {wanted} are ready.", now)
     reason, message = _why(found.replicas)
     is_late = reason != "Queued" and now > _deadline(before, deployment)
     phase = _phase_short_of_ready(before, found, ready, is_late)
+    if elastic and phase is DeploymentPhase.DEGRADED and not is_late and before.phase in _ON_ITS_WAY:
+        phase = DeploymentPhase.DEPLOYING
     if phase is DeploymentPhase.FAILED and reason not in _PERMANENT and is_late:
         message = f"Not ready within {deployment.spec.start_deadline.total_seconds():g} s. {message}"
     return _with(before, phase, Status.FALSE, reason, f"{ready} of {wanted} are ready. {message}".strip(), now)
@@ -92,6 +98,17 @@ def _why(replicas: Sequence[ReplicaObservation]) -> tuple[str, str]:
     if worst.last_termination is not None and not worst.message:
         return worst.last_termination.reason, worst.last_termination.message
     return worst.reason or worst.state.value, worst.message
+
+
+def _why_asleep(deployment: Deployment) -> tuple[str, str]:
+    if deployment.elastic is None:
+        return "ScaledToZero", "It has no replicas."
+    usual = usual_seconds(deployment.status.wakes)
+    soon = f", in about {usual:.1f} s" if usual else ""
+    return (
+        "Asleep",
+        f"It sleeps: no prediction came for {deployment.elastic.idle_seconds} s. The next one wakes it{soon}.",
+    )
 
 
 def _counted(deployment: Deployment, now: datetime) -> DeploymentStatus:

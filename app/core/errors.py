@@ -25,6 +25,8 @@ class Refusal(Exception):  # noqa: N818 - the name says what it is
 
     code: ClassVar[str] = "refused"
     title: ClassVar[str] = "The request was refused"
+    retry_after: int | None = None  # seconds
+    may_recover: bool | None = None  # whether time alone may help; None: the status tells
 
     def __init__(self, detail: str, causes: Sequence[Cause] = ()) -> None:
         super().__init__(detail)
@@ -152,6 +154,22 @@ class NeverFits(Refusal):
         self.resource = resource
 
 
+class BelowFacts(Refusal):
+    """Limit and peak are in bytes; the peak is what the model's server needed when the model was registered."""
+
+    code = "limit-below-facts"
+    title = "The model needs more than its server would get"
+
+    def __init__(self, profile: str, limit: int, peak: int) -> None:
+        detail = (
+            f"The profile {profile!r} gives a server {_mebibytes(limit)} of memory; this model's took "
+            f"{_mebibytes(peak)} when it was measured at its registration. Raise serving.memory of the profile."
+        )
+        super().__init__(detail, [Cause("/modelProfile", detail)])
+        self.limit = limit
+        self.peak = peak
+
+
 class JobNotFound(Refusal):
     code = "job-not-found"
     title = "There is no such training job"
@@ -260,3 +278,7 @@ class ArchiveUnavailable(Outage):
 
 class ConfigurationError(Exception):
     """The platform cannot start as it is configured; the text says where and what to change."""
+
+
+def _mebibytes(size: int) -> str:
+    return f"{size / (1 << 20):,.1f} MiB ({size} bytes)"

@@ -113,6 +113,13 @@ class TrainingStage(Stage):
     run_deadline: Annotated[Duration, Field(gt=timedelta())] | None = None
 
 
+class ServingStage(Stage):
+    """Requests that wait are predicted together, so many rows at most, if that delays none by more than the latency."""
+
+    max_batch_rows: Annotated[int, Field(ge=1, le=65536)] = 1024
+    batch_latency_ms: Annotated[int, Field(ge=0, le=60_000)] = 50
+
+
 class Profile(_Entry):
     """One kind of model."""
 
@@ -121,7 +128,7 @@ class Profile(_Entry):
     warm_start: bool = False
     start_deadline: Duration
     training: TrainingStage
-    serving: Stage
+    serving: ServingStage
     hyperparameters: dict[str, Hyperparameter]
 
     def resolve(self, given: Mapping[str, object]) -> dict[str, Scalar]:

@@ -13,6 +13,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.core.errors import ConfigurationError
 from app.core.names import DNS_LABEL
+from app.core.quantities import memory_bytes
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 PREFIX = "MLOPS_"
@@ -22,12 +23,18 @@ class Slice(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+def _bytes(value: object) -> object:
+    """The bytes of a quantity such as 20Gi."""
+    return memory_bytes(value) if isinstance(value, str) else value
+
+
 class HttpSettings(Slice):
     """Where the gateway listens. Without accounts only loopback is safe, so that is the default."""
 
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=1, le=65535)
     max_body_bytes: int = Field(1 << 20, ge=1024, description="of a request that is not a prediction")
+    body_seconds: float = Field(30, gt=0, description="until the body of such a request must have arrived")
 
 
 class StoreSettings(Slice):
@@ -70,6 +77,9 @@ class KubernetesRuntimeSettings(Slice):
     registry: str = ""
     secret: str = "modelyard-task-secrets"  # noqa: S105 - a name
     work_claim: str = Field("", description="a ReadWriteMany claim, so that interrupted jobs go on where they were")
+    model_cache: str = Field(
+        "", pattern=f"^$|^/.|{DNS_LABEL}", description="a folder of each node or a claim, where servers share models"
+    )
     gpus: int | None = Field(None, ge=0)
     reach: Literal["pod", "service", "apiserver"] = Field(
         "pod", description="how predictions go to pods; apiserver serves a gateway outside the cluster"
@@ -96,10 +106,32 @@ class LogSettings(Slice):
 
 
 class PredictSettings(Slice):
+    """How predictions pass the gateway. A client may shorten the deadline with X-Request-Timeout."""
+
     deadline_seconds: float = Field(60, gt=0)
     connect_timeout_seconds: float = Field(2, gt=0)
     hold_seconds: float = Field(60, ge=0, description="how long a prediction waits while replicas are being replaced")
-    held_requests: int = Field(256, ge=0, description="how many wait so at once, in each gateway")
+    held_requests: int = Field(1000, ge=0, description="how many wait so at once for one deployment, in each gateway")
+    in_flight_per_replica: int = Field(1024, ge=1, description="more at once are refused with 503, in each gateway")
+
+
+class DeferredSettings(Slice):
+    """Predictions with `Prefer: respond-async`. The bounds are of all gateways; `concurrency` is of each.
+
+    A result is kept for `result_seconds`, and that there was one for as long again.
+    """
+
+    longest_wait_seconds: int = Field(60, ge=0, description="how long a request may wait for its answer, if it asks to")
+    answer_seconds: float = Field(600, gt=0, description="how long a replica may take for one")
+    deadline_seconds: float = Field(3600, gt=0, description="after which one without an answer has failed")
+    result_seconds: float = Field(86400, gt=0)
+    concurrency: int = Field(4, ge=1, description="how many go to one deployment at once: it has other callers too")
+    max_body_bytes: int = Field(8 << 20, ge=1024)
+    max_answer_bytes: int = Field(16 << 20, ge=1024)
+    pending_per_deployment: int = Field(1000, ge=0)
+    pending: int = Field(10_000, ge=0)
+    pending_bytes_per_deployment: int = Field(128 << 20, ge=0)
+    pending_bytes: int = Field(512 << 20, ge=0)
 
 
 class ControllerSettings(Slice):
@@ -118,6 +150,9 @@ class Settings(BaseSettings):
     profiles: Path = CHECKOUT / "model_profiles.yaml"
     runtime: Literal["local", "kubernetes"] = "local"
     log_format: Literal["console", "json"] = "console"
+    model_cache_size: Annotated[int, BeforeValidator(_bytes)] = Field(
+        20 << 30, ge=1 << 20, description="bytes of models that servers keep, in each folder that they share"
+    )
     http: HttpSettings = HttpSettings()
     store: StoreSettings = StoreSettings()
     tracking: TrackingSettings = TrackingSettings()
@@ -125,6 +160,7 @@ class Settings(BaseSettings):
     kubernetes: KubernetesRuntimeSettings = KubernetesRuntimeSettings()
     logs: LogSettings = LogSettings()
     predict: PredictSettings = PredictSettings()
+    deferred: DeferredSettings = DeferredSettings()
     controller: ControllerSettings = ControllerSettings()
 
     @property
@@ -132,6 +168,12 @@ class Settings(BaseSettings):
         if self.store.url is not None:
             return self.store.url.get_secret_value()
         return f"sqlite+aiosqlite:///{self.home.absolute()}/modelyard.db"
+
+    @property
+    def predict_later(self) -> PredictSettings:
+        """For predictions that nobody waits for: they may take longer, and hold no place that others need."""
+        later = {"deadline_seconds": self.deferred.answer_seconds, "held_requests": self.deferred.pending}
+        return self.predict.model_copy(update=later)
 
     @property
     def tracking_uri(self) -> str:

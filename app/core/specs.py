@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 
+from inference_server.contract import Facts
+
 
 @dataclass(frozen=True, slots=True)
 class Resources:
@@ -77,7 +79,10 @@ class JobSpec:
 
 @dataclass(frozen=True, slots=True)
 class ServerSpec:
-    """One deployed model: `replicas` equal processes that answer HTTP and say at `health_path` when they are ready."""
+    """One deployed model: `replicas` equal processes that answer HTTP and say at `health_path` when they are ready.
+
+    `facts` are what was measured of the model when it was registered; None if nobody did.
+    """
 
     name: str
     task_id: str
@@ -89,6 +94,7 @@ class ServerSpec:
     health_path: str = "/health/ready"
     labels: Mapping[str, str] = field(default_factory=dict)
     placement: Placement = field(default_factory=Placement)
+    facts: Facts | None = None
 
     @property
     def digest(self) -> str:

@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from app.core.conditions import Condition, DeploymentPhase, JobPhase, Termination
+from app.core.scaling import Elastic, Wake, usual_seconds
 from app.core.specs import JobSpec, ServerSpec
 
 
@@ -61,6 +62,7 @@ class DeploymentStatus:
     """What was last seen of a deployment: how many replicas are ready, and why not more.
 
     `failed_revision` is the one whose rollout was given up, `rolled` how many replicas ran the wanted one at best.
+    `wakes` are the last starts from no replica, the newest last.
     """
 
     conditions: tuple[Condition, ...] = ()
@@ -74,6 +76,7 @@ class DeploymentStatus:
     rolled: int = 0
     serving: Serving | None = None
     failed_revision: int | None = None
+    wakes: tuple[Wake, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +85,9 @@ class Deployment:
 
     `request` stays as it was posted; `model` holds the fields of it that name a model, if a later change named another.
     `revision` counts the models that were asked for.
+
+    With `elastic` the platform decides within its bounds how many replicas there shall be: `spec.replicas` is what it
+    decided last, and `woken` counts how often that became more than none by itself.
     """
 
     sequence: int
@@ -97,8 +103,20 @@ class Deployment:
     created_at: datetime
     revision: int = 1
     model: Mapping[str, Any] = field(default_factory=dict)
+    elastic: Elastic | None = None
+    woken: int = 0
 
     @property
     def wanted(self) -> Mapping[str, Any]:
         """The request, with the model that is wanted now."""
         return {**self.request, **self.model}
+
+    def wake_left(self, now: datetime) -> float | None:
+        """Seconds until one that sleeps (if it were woken now) or is being woken should be ready, judged by its last
+        wakes; None if nothing is known of that."""
+        seen, usual = self.status, usual_seconds(self.status.wakes)
+        if usual is None or seen.phase not in (DeploymentPhase.ASLEEP, DeploymentPhase.DEPLOYING):
+            return None
+        since = seen.wanted_since if seen.wanted else None
+        gone = (now - since).total_seconds() if since else 0.0
+        return usual - min(max(gone, 0.0), usual)  # a wall clock may have jumped

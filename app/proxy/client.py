@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import cast
 
 import httptools
@@ -27,18 +28,18 @@ class AnswerInvalid(Exception):  # noqa: N818
 
 
 class Connection(asyncio.Protocol):
-    """One connection: `send` a request, `write` what is left of its body, await the answer, `read` while it goes on.
+    """One connection: `send` a request, `write` what is left of its body, and `read` what is left of its answer.
 
-    When the future of `send` is done, either `error` says why there is no answer, or `status`, the end-to-end
+    When what was given to `send` is called, either `error` says why there is no answer, or `status`, the end-to-end
     `headers` (lower case), the body's `length` (None: only its end will tell) and `complete` describe it. An answer
     that states a length of at most `HELD` is complete by then. After a complete answer the connection may carry the
-    next request, if `reusable`. For one coroutine at a time.
+    next request, if `reusable`. For one request at a time.
     """
 
     def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
         self._parser = httptools.HttpResponseParser(self)
         self._waiter: asyncio.Future[None] | None = None
+        self._then: Callable[[], None] | None = None
         self._writable = True
         self._paused = False
         self._keep = True
@@ -49,12 +50,11 @@ class Connection(asyncio.Protocol):
         self.complete = True
 
     def _expect(self) -> None:
-        """Forget the answer before, be it final or interim."""
+        """Forget the answer before."""
         self.status = 0  # until its head is complete
         self.headers: list[Header] = []
         self.length: int | None = None
         self.complete = False
-        self._answer = self._loop.create_future()
         self._begun = False  # a byte of it has come
         self._chunked = self._nominates = False
         self._parts: list[bytes] = []
@@ -62,11 +62,11 @@ class Connection(asyncio.Protocol):
 
     # What the proxy calls.
 
-    def send(self, request: bytes) -> asyncio.Future[None]:
-        """Send a head and its body, or what there is of it yet. The future is done once it is answered."""
+    def send(self, request: bytes, then: Callable[[], None]) -> None:
+        """Send a head and its body, or what there is of it yet. `then` is called once it is answered, or never will."""
         self._expect()
+        self._then = then
         self._transport.write(request)
-        return self._answer
 
     async def write(self, piece: bytes) -> None:
         """Add to the request's body; waits while the replica reads too slowly and does not answer."""
@@ -105,31 +105,35 @@ class Connection(asyncio.Protocol):
         self._keep = False
 
     def close(self) -> None:
+        """Nothing more will be told."""
         self._keep = False
+        self._then = None
         self._transport.abort()
 
     async def _progress(self) -> None:
-        self._waiter = self._loop.create_future()
+        self._waiter = asyncio.get_running_loop().create_future()
         try:
             await self._waiter
         finally:
             self._waiter = None
 
     def _wake(self) -> None:
-        if not self._answer.done():
-            self._answer.set_result(None)
-        if self._waiter is not None:
-            self._wake_waiter()
+        """Tell that the answer has begun to be one, or that there is more of it, or that none will come."""
+        self._wake_waiter()
+        if self._then is not None:
+            then, self._then = self._then, None
+            then()
 
     def _wake_waiter(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
     def _fail(self, error: ReplicaLost | AnswerInvalid) -> None:
+        self._keep = False
+        self._transport.abort()
         if not self.complete and self.error is None:
             self.error = error
             self._wake()
-        self.close()
 
     # What the event loop calls.
 
@@ -137,13 +141,15 @@ class Connection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
+        """Whoever waits is told when all of `data` is parsed: by then it is known what stands behind an answer."""
         self._begun = True
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             self._fail(AnswerInvalid(str(error.__context__ or error)))
-            return
-        if not self.complete:
+        if self.complete:
+            self._wake()
+        elif self.error is None:
             self._incomplete(len(data))
 
     def _incomplete(self, received: int) -> None:
@@ -158,10 +164,10 @@ class Connection(asyncio.Protocol):
             self._unparsed = 0
         self._held = held
         if self.status and (self.length is None or self.length > HELD):
-            self._wake()
             if held > HELD and not self._paused:
                 self._paused = True
                 self._transport.pause_reading()
+            self._wake()
 
     def eof_received(self) -> None:
         self._keep = False
@@ -218,7 +224,6 @@ class Connection(asyncio.Protocol):
         if self.status:
             self.complete = self._used = True
             self._keep = self._keep and self._parser.should_keep_alive()
-            self._wake()
         else:  # interim: forget its headers
             self.headers, self.length = [], None
             self._chunked = self._nominates = False

@@ -3,64 +3,54 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from time import monotonic
 
-from app.proxy.routes import Route, RouteTable
-from app.proxy.watch import Message, Receive
-
-BODY_LIMIT = 256 << 10  # bytes of a held request that are kept; the rest waits at the client
-
-
-class Held:
-    """What a held request's client has sent, to be received once more by whoever answers."""
-
-    def __init__(self, receive: Receive) -> None:
-        self._receive = receive
-        self._messages: deque[Message] = deque()
-        self.left = False
-
-    async def receive(self) -> Message:
-        return self._messages.popleft() if self._messages else await self._receive()
-
-    async def watch(self) -> None:
-        """Keep what the client sends; returns when it has left."""
-        size = 0
-        while size < BODY_LIMIT and not self.left:
-            message = await self._receive()
-            self._messages.append(message)
-            self.left = message["type"] == "http.disconnect"
-            size += len(message.get("body", b""))
-        if not self.left:
-            await asyncio.Event().wait()
+from app.proxy.routes import Route
+from app.proxy.server import Turn
 
 
 class Holding:
-    """At most `limit` requests of this gateway wait, each for at most `seconds`."""
+    """At most `limit` requests of each task wait at this gateway, each for at most `seconds`, or what its route says if
+    that is longer; with 0 none waits.
 
-    def __init__(self, routes: RouteTable, seconds: float, limit: int) -> None:
-        self._routes = routes
+    Their bodies wait where they are: up to 64 KiB and what one read brings with the connection, the rest at the client.
+    """
+
+    def __init__(self, seconds: float, limit: int) -> None:
         self._seconds = seconds
         self._limit = limit
-        self.held = 0
 
-    async def wait(self, path: str, held: Held) -> Route | None:
-        """The route that answers for `path`; None if there is none in time, or too many wait, or the client left."""
-        if self.held >= self._limit:
-            return None
-        self.held += 1
-        watching = asyncio.create_task(held.watch())
-        watching.add_done_callback(lambda _: self._routes.wake())
+    def is_full(self, route: Route) -> bool:
+        return route.traffic.held >= self._limit
+
+    async def wait(self, route: Route, turn: Turn | None, seconds: float) -> bool:
+        """Whether the route is ready; not if it is not within `seconds`, or is expected no more, or the client left."""
+        left = False
+        longest = max(self._seconds, route.spec.hold_seconds) if self._seconds else 0.0
+
+        def leave() -> None:
+            nonlocal left
+            left = True
+            changed.set()
+
+        changed = asyncio.Event()
+        began = monotonic()
+        route.waiting.add(changed)
+        route.traffic.enter(began)
+        route.traffic.held += 1
+        if turn is not None:
+            turn.on_left = leave
         try:
-            async with asyncio.timeout(self._seconds):
-                return await self._found(path, watching)
+            async with asyncio.timeout(min(seconds, longest)):
+                while not route.ready and route.spec.expected and not left:
+                    changed.clear()
+                    await changed.wait()
         except TimeoutError:
-            return None
+            pass
         finally:
-            self.held -= 1
-            watching.cancel()
-            await asyncio.gather(watching, return_exceptions=True)
-
-    async def _found(self, path: str, watching: asyncio.Task[None]) -> Route | None:
-        while (route := self._routes.find(path)) is None and self._routes.expects(path) and not watching.done():
-            await self._routes.changed()
-        return None if watching.done() else route
+            route.traffic.held -= 1
+            route.traffic.leave(began, monotonic())
+            route.waiting.discard(changed)
+            if turn is not None:
+                turn.on_left = None
+        return route.ready and not left

@@ -1,129 +1,269 @@
-"""The gateway's side of a client's connection: uvicorn's protocol, made to send an answer's head and body as one.
+"""The gateway's side of a client's connection: uvicorn's protocol, with shorter ways for requests in their usual form.
 
-uvicorn writes them one after the other, and uvloop makes a system call and a packet of each: on the predict path that
-is a tenth of all work. Besides, an answer that is complete, as most predictions are, can be given in one call instead
-of two messages. Serve with `uvicorn.run(..., http=HttpProtocol, proxy_headers=False)`.
+A task, an event and a timer for each request, and two messages for each answer, are most of what a prediction costs
+under plain uvicorn. Here an app may answer a request without a task, and an answer that is complete is one write.
+Besides, what a client may keep waiting, or make us keep, is bounded. Serve with
+`uvicorn.run(..., http=HttpProtocol, proxy_headers=False)`.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
-from functools import partial
-from typing import Any, cast
+from collections import deque
+from collections.abc import Callable, Iterable, MutableMapping
+from time import monotonic
+from typing import Any, Protocol, cast
+from urllib.parse import unquote
 
+import httptools
+from uvicorn.config import Config
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import ServerState
 
-from app.proxy.headers import Header
+from app.proxy.cork import Cork
+from app.proxy.headers import Header, request_id
+from app.proxy.problem import BAD_REQUEST, HEAD_TOO_LARGE, Failure, answer_of
 
-SMALL = 16 << 10  # bytes; a larger piece goes at once, as holding it would cost more than a packet
-MANY = 16  # pieces that are held at most: who writes without a pause must feel the transport's flow control
+HEAD_LIMIT = 64 << 10  # bytes of a head, of chunk extensions or of trailers, with no byte of a body between them
+TURN = "modelyard.turn"  # the ASGI extension's name; its value is the request's `Turn`
+
+App = Callable[..., Any]
+Scope = MutableMapping[str, Any]
 
 
-WHOLE_ANSWER = "modelyard.whole-answer"  # the ASGI extension's name
-WholeAnswer = Callable[[int, Iterable[Header], bytes], bool]
+class AnswersAtOnce(Protocol):
+    """What an ASGI app may be besides."""
+
+    def at_once(self, scope: Scope, turn: Turn) -> bool:
+        """Take this request, whose body `turn.body` is complete, and see that `turn` is answered or given a task.
+
+        False leaves it to the app's usual call.
+        """
+
+
+class Turn(RequestResponseCycle):
+    """One request, when it is its turn on its connection: what an app may do with it that ASGI has no messages for.
+
+    `on_left` is called when the client's connection ends before the answer does.
+    """
+
+    on_left: Callable[[], None] | None = None
+
+    def __init__(self, protocol: HttpProtocol, keep_alive: bool) -> None:
+        super().__init__(
+            scope=protocol.scope,
+            transport=protocol.transport,
+            flow=protocol.flow,
+            logger=protocol.logger,
+            access_logger=protocol.access_logger,
+            access_log=False,
+            default_headers=protocol.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=protocol.expect_100_continue,
+            keep_alive=keep_alive,
+            on_response=protocol.on_response_complete,
+        )
+        self._protocol = protocol
+
+    def begin(self, app: App) -> None:
+        """Call `app` with this request, in a task."""
+        self._protocol.begin_task(self, app)
+
+    async def run_asgi(self, app: App) -> None:
+        self.scope["extensions"] = {TURN: self}  # type: ignore[dict-item]
+        try:
+            await super().run_asgi(app)
+        finally:
+            del self.scope["extensions"]  # it refers to itself
+
+    @property
+    def is_free(self) -> bool:
+        """Whether it can be answered at once: the client is there, reads fast enough, and has no answer yet."""
+        return not (self.flow.write_paused or self.disconnected or self.response_started)
+
+    def answer(self, status: int, headers: Iterable[Header], body: bytes) -> None:
+        """Answer whole, if it is free to. The headers must be well formed, in lower case, and state the length."""
+        lines = [b"%b: %b\r\n" % header for header in (*self.default_headers, *headers)]
+        if not self.keep_alive:
+            lines.append(b"connection: close\r\n")
+        cast(Cork, self.transport).write_now(b"%b%b\r\n%b" % (STATUS_LINE[status], b"".join(lines), body))
+        self.response_started = self.response_complete = True
+        self.message_event.set()
+        if not self.keep_alive:
+            self.transport.close()
+        self.on_response()
+
+
+class Flow(FlowControl):
+    """Reads nothing more while requests that were read wait for their turn."""
+
+    def __init__(self, transport: asyncio.Transport, waiting: deque[Any]) -> None:
+        super().__init__(transport)
+        self._waiting = waiting
+
+    def resume_reading(self) -> None:
+        if not self._waiting:
+            super().resume_reading()
 
 
 class HttpProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP/1.1 protocol over a `Cork`, with the extension `WHOLE_ANSWER`.
+    """uvicorn's HTTP/1.1 protocol over a `Cork`, with a `Turn` for each request as an extension in its scope.
 
-    The extension is a `WholeAnswer`: a function of status, headers and body that answers the request at once, instead
-    of `send`. The headers must be well formed, in lower case, and state the body's length. False means that nothing
-    was done, and the answer is to be sent: the client reads too slowly, or is gone.
+    A head of more than `HEAD_LIMIT` bytes is refused with 431. A client may take as long as uvicorn's
+    `timeout_keep_alive` from its connection, or from the answer before, to the end of a request's head. Requests to go
+    over to another protocol, such as curl's `--http2`, are answered as what they are without it.
     """
+
+    def __init__(
+        self, config: Config, server_state: ServerState, app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__(config, server_state, app_state, _loop)
+        self._at_once: Callable[[Scope, Turn], bool] | None = getattr(self.app, "at_once", None)
+        self._unparsed = 0  # bytes since the parser had something to tell
+        self._idle_since = monotonic()
+
+    # The connection.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(Cork(cast(asyncio.Transport, transport), self.loop))
+        self.flow = Flow(self.transport, self.pipeline)
+        self._tend()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._unset_keepalive_if_required()
+        turns = [self.cycle, *(cycle for cycle, _ in self.pipeline)] if self.cycle is not None else []
+        for turn in cast(list[Turn], turns):
+            turn.disconnected = True
+            if turn.on_left is not None and not turn.response_complete:
+                turn.on_left()
+
+    def _tend(self) -> None:
+        """Close the connection if a request is overdue, else look again when one may be. No timer for each request."""
+        wait = float(self.timeout_keep_alive)
+        if self.cycle is None or self.cycle.response_complete:
+            wait -= monotonic() - self._idle_since
+        if wait <= 0:
+            self.transport.close()
+        else:
+            self.timeout_keep_alive_task = self.loop.call_later(wait, self._tend)
+
+    def data_received(self, data: bytes) -> None:
+        self._unparsed += len(data)
+        try:
+            self._feed(data)
+        except httptools.HttpParserError:
+            self._refuse(BAD_REQUEST)
+        else:
+            if self._unparsed > HEAD_LIMIT:
+                self._refuse(HEAD_TOO_LARGE)
+
+    def _feed(self, data: bytes) -> None:
+        while True:
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as stopped:
+                data = self._without_upgrade() + data[stopped.args[0] :]
+            else:
+                return
+
+    def _without_upgrade(self) -> bytes:
+        """The head at which the parser stopped, not asking for another protocol any more, for a parser that goes on.
+
+        Raises HttpParserError for CONNECT, which asks for nothing else.
+        """
+        method = self.parser.get_method()
+        if method == b"CONNECT":
+            raise httptools.HttpParserError("CONNECT")
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        lines = [b"%b: %b\r\n" % header for header in self.headers if header[0] != b"upgrade"]
+        return b"%b %b HTTP/%b\r\n%b\r\n" % (method, self.url, self.scope["http_version"].encode(), b"".join(lines))
+
+    def _refuse(self, failure: Failure) -> None:
+        """Answer what is no request, and close. Requests before it are answered first, and what follows is not read."""
+        turn = self.cycle
+        pending = turn is not None and not turn.response_complete
+        if pending and not turn.more_body:
+            turn.keep_alive = False
+            self.transport.pause_reading()
+            return
+        if not (self.pipeline or (pending and turn.response_started)):
+            headers, body = answer_of(failure, request_id(None), "")
+            lines = b"".join(b"%b: %b\r\n" % header for header in (*self.server_state.default_headers, *headers))
+            self.transport.write(b"%b%bconnection: close\r\n\r\n%b" % (STATUS_LINE[failure.status], lines, body))
+        self.transport.close()
+
+    # What the parser calls.
 
     def on_headers_complete(self) -> None:
-        super().on_headers_complete()
-        if self.cycle is not None and self.cycle.scope is self.scope:  # no upgrade to another protocol
-            self.scope["extensions"] = {WHOLE_ANSWER: partial(self._answer, self.cycle)}  # type: ignore[dict-item]
+        self._unparsed = 0
+        parser, scope = self.parser, self.scope
+        version = parser.get_http_version()
+        scope["method"] = parser.get_method().decode("ascii")
+        scope["http_version"] = version
+        if parser.should_upgrade():
+            return
+        self.headers = []  # trailers are no headers
+        path, query = _target(self.url)
+        scope["path"] = self.root_path + (unquote(path) if "%" in path else path)
+        scope["raw_path"] = (self.root_path + path).encode("ascii")
+        scope["query_string"] = query
+        before = self.cycle
+        self.cycle = turn = Turn(self, version != "1.0" and parser.should_keep_alive())
+        if before is None or before.response_complete:
+            self._start_asgi_task(turn, self.app)
+        else:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((turn, self.app))
 
-    def _answer(self, cycle: RequestResponseCycle, status: int, headers: Iterable[Header], body: bytes) -> bool:
-        if self.flow.write_paused or cycle.disconnected or cycle.response_started:
-            return False
-        lines = [b"%b: %b\r\n" % header for header in (*cycle.default_headers, *headers)]
-        if not cycle.keep_alive:
-            lines.append(b"connection: close\r\n")
-        cast(Cork, self.transport).write_now(b"%b%b\r\n%b" % (STATUS_LINE[status], b"".join(lines), body))
-        cycle.response_started = cycle.response_complete = True
-        cycle.message_event.set()
-        if not cycle.keep_alive:
-            self.transport.close()
-        cycle.on_response()
-        return True
+    def on_body(self, body: bytes) -> None:
+        self._unparsed = 0
+        turn = self.cycle
+        if turn.response_complete:
+            return
+        turn.body += body
+        if len(turn.body) > HIGH_WATER_LIMIT:
+            self.flow.pause_reading()
+        turn.message_event.set()
+
+    def on_message_complete(self) -> None:
+        self._unparsed = 0
+        if self.parser.should_upgrade() or self.cycle.response_complete:
+            return
+        self.cycle.more_body = False
+        self.cycle.message_event.set()
+
+    # Requests and their answers.
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: App) -> None:
+        """Not before all that came with the head is parsed: then it is known whether the request is complete."""
+        self.loop.call_soon(self._begin, cast(Turn, cycle))
+
+    def _begin(self, turn: Turn) -> None:
+        at_once = None if turn.more_body or turn.disconnected else self._at_once
+        if at_once is None or not at_once(cast(Scope, turn.scope), turn):
+            turn.begin(self.app)
+
+    def begin_task(self, turn: Turn, app: App) -> None:
+        super()._start_asgi_task(turn, app)
+
+    def on_response_complete(self) -> None:
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self._idle_since = monotonic()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        self.flow.resume_reading()
 
 
-class Cork(asyncio.Transport):
-    """A transport that gathers small writes and sends them together in the event loop's next round."""
-
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
-        self._transport = transport
-        self._loop = loop
-        self._held: list[bytes] = []
-        self.is_closing = transport.is_closing  # type: ignore[method-assign]  # asked for often: no detour
-
-    def write(self, data: bytes | bytearray | memoryview[Any]) -> None:
-        held = self._held
-        if not held:
-            self._loop.call_soon(self._flush)
-        held.append(bytes(data))
-        if len(data) > SMALL or len(held) > MANY:
-            self._flush()
-
-    def write_now(self, data: bytes) -> None:
-        """Send this, behind what is held, without waiting for the next round."""
-        self._transport.write(b"".join((*self._held, data)) if self._held else data)
-        self._held = []
-
-    def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview[Any]]) -> None:
-        self.write(b"".join(list_of_data))
-
-    def _flush(self) -> None:
-        if self._held:
-            data = b"".join(self._held)
-            self._held = []
-            self._transport.write(data)
-
-    def write_eof(self) -> None:
-        self._flush()
-        self._transport.write_eof()
-
-    def close(self) -> None:
-        self._flush()
-        self._transport.close()
-
-    def abort(self) -> None:
-        self._held = []
-        self._transport.abort()
-
-    def can_write_eof(self) -> bool:
-        return self._transport.can_write_eof()
-
-    def get_write_buffer_size(self) -> int:
-        return sum(map(len, self._held)) + self._transport.get_write_buffer_size()
-
-    def get_write_buffer_limits(self) -> tuple[int, int]:
-        return self._transport.get_write_buffer_limits()
-
-    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        self._transport.set_write_buffer_limits(high, low)
-
-    def pause_reading(self) -> None:
-        self._transport.pause_reading()
-
-    def resume_reading(self) -> None:
-        self._transport.resume_reading()
-
-    def is_reading(self) -> bool:
-        return self._transport.is_reading()
-
-    def get_extra_info(self, name: str, default: Any = None) -> Any:
-        return self._transport.get_extra_info(name, default)
-
-    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
-        self._transport.set_protocol(protocol)
-
-    def get_protocol(self) -> asyncio.BaseProtocol:
-        return self._transport.get_protocol()
+def _target(url: bytes) -> tuple[str, bytes]:
+    """The path and the query of a request's target. Raises for one that has none."""
+    if url.startswith(b"/") and b"#" not in url:
+        path, _, query = url.partition(b"?")
+        return path.decode("ascii"), query
+    parsed = httptools.parse_url(url)
+    return parsed.path.decode("ascii"), parsed.query or b""

@@ -12,9 +12,10 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from app.core import errors
+from app.core import errors, prediction_errors
 from app.core.errors import Cause, Outage, Refusal
 from app.core.names import PATTERNS
+from app.core.protocols import error_body
 from app.schemas.problem import CauseAnswer, Problem
 
 log = structlog.get_logger(__name__)
@@ -24,6 +25,7 @@ STATUS: dict[type[Refusal], int] = {
     errors.InvalidRequest: 422,
     errors.FrameworkMissing: 422,
     errors.NeverFits: 422,
+    errors.BelowFacts: 422,
     errors.JobNotFound: 404,
     errors.DeploymentNotFound: 404,
     errors.LogNotFound: 404,
@@ -31,6 +33,13 @@ STATUS: dict[type[Refusal], int] = {
     errors.ModelIdTaken: 409,
     errors.BeingDeleted: 409,
     errors.DeploymentNotReady: 503,
+    prediction_errors.PredictionNotFound: 404,
+    prediction_errors.PredictionExpired: 410,
+    prediction_errors.PlatformFull: 503,
+    prediction_errors.TooManyPending: 429,
+    prediction_errors.TimeoutInvalid: 400,
+    prediction_errors.IdempotencyKeyInvalid: 422,
+    prediction_errors.IdempotencyKeyReused: 422,
 }
 _MEDIA_TYPE = "application/problem+json"
 _DOCUMENTED = {
@@ -59,7 +68,10 @@ def problem(
     request: Request, status: int, code: str, title: str, detail: str, *, causes: Sequence[Cause] = (),
     retry_after: str | None = None, retryable: bool | None = None,
 ) -> Response:  # fmt: skip
-    """A problem document. `retryable`: the very same request may succeed later; unless said, its status tells."""
+    """A problem document, or on the paths of the models' protocols an error of theirs.
+
+    `retryable`: the very same request may succeed later; unless said, its status tells.
+    """
     body = Problem(
         title=title,
         status=status,
@@ -71,6 +83,8 @@ def problem(
         causes=[CauseAnswer(pointer=cause.pointer, detail=cause.detail) for cause in causes],
     )
     headers = {"Retry-After": retry_after} if retry_after else None
+    if own := error_body(request.url.path, status, code, detail):
+        return Response(own, status, headers, media_type="application/json")
     text = json.dumps(body.model_dump(by_alias=True))  # all ASCII: what a caller sent may be no valid text
     return Response(text, status, headers, media_type=_MEDIA_TYPE)
 
@@ -78,7 +92,6 @@ def problem(
 async def _refusal(request: Request, error: Exception) -> Response:
     assert isinstance(error, Refusal)
     status = next(STATUS[class_] for class_ in type(error).__mro__ if class_ in STATUS)
-    not_ready = error if isinstance(error, errors.DeploymentNotReady) else None
     return problem(
         request,
         status,
@@ -86,8 +99,8 @@ async def _refusal(request: Request, error: Exception) -> Response:
         error.title,
         error.detail,
         causes=error.causes,
-        retry_after=str(not_ready.retry_after) if not_ready else None,
-        retryable=not_ready.may_recover if not_ready else None,
+        retry_after=None if error.retry_after is None else str(error.retry_after),
+        retryable=error.may_recover,
     )
 
 

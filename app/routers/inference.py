@@ -1,16 +1,16 @@
-"""Deployments over HTTP, and predictions for which the proxy has no ready replica."""
+"""Deployments over HTTP."""
 
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response, status
 
 from app.core.conditions import DeploymentPhase
 from app.core.errors import DeploymentNotFound
 from app.core.names import server_name
-from app.dependencies import CurrentPlatform, Deployments, Logs, Predictions
+from app.dependencies import CurrentPlatform, Deployments, Logs
 from app.routers.answers import accepted, planned
 from app.routers.logs import LOG_RESPONSES, Follow, LastEventId, Replica, Since, Tail, log_response
 from app.routers.parameters import DryRun, KnownOnly, PageSize, PageToken
@@ -19,25 +19,6 @@ from app.schemas.deployments import DeploymentAnswer, DeploymentPage, Deployment
 from app.schemas.status import DeploymentStatusAnswer
 
 router = APIRouter(prefix="/inference", tags=["inference"], dependencies=[KnownOnly])
-
-_PREDICT: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {
-                "schema": {
-                    "type": "object",
-                    "properties": {
-                        "userId": {"type": "string"},
-                        "data": {"type": "object", "description": "what the model's family reads"},
-                    },
-                    "required": ["data"],
-                },
-                "example": {"userId": "user-1234", "data": {"features": [[5.1, 3.5, 1.4, 0.2]]}},
-            }
-        },
-    }
-}
 
 
 @router.post(
@@ -125,9 +106,3 @@ async def change_deployment(taskId: str, body: DeploymentPatch, deployments: Dep
 async def delete_deployment(taskId: str, deployments: Deployments) -> DeploymentAnswer:  # noqa: N803
     """Remove a deployment. It answers 404 once it is gone; until then repeating this changes nothing."""
     return DeploymentAnswer.of(await deployments.delete(taskId))
-
-
-@router.post("/{taskId}/predict", openapi_extra=_PREDICT, responses={200: {"description": "the model's answer"}})
-async def predict(taskId: str, predictions: Predictions) -> Response:  # noqa: N803
-    """Ask a deployed model. The body goes to its server and the answer comes back, byte for byte."""
-    await predictions.explain(taskId)

@@ -16,6 +16,7 @@ from typing import Protocol
 
 from app.core.addresses import Address
 from app.core.conditions import Termination
+from app.core.scaling import StartPhase
 from app.core.specs import JobSpec, ServerSpec
 
 
@@ -48,7 +49,8 @@ class JobObservation:
 class ReplicaObservation:
     """One process of a server. `address` is known once it listens.
 
-    `digest` is that of the spec it was made from: during a rollout old and new ones are told apart by it.
+    `digest` is that of the spec it was made from: during a rollout old and new ones are told apart by it. `phase` is
+    what it does on its way to being ready, and `seconds` what it says itself, once it is, that its phases took.
     """
 
     name: str
@@ -59,6 +61,8 @@ class ReplicaObservation:
     restarts: int = 0
     last_termination: Termination | None = None
     digest: str = ""
+    phase: StartPhase | None = None
+    seconds: Mapping[StartPhase, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 
 from pydantic import Field
 
 from app.core.conditions import Condition, DeploymentPhase, JobPhase, Status, Termination, find
+from app.core.scaling import Wake, usual_seconds
 from app.core.tasks import Deployment, Job
 from app.runtimes.base import Story
 from app.schemas.wire import Answer, Moment
+from inference_server.contract import Facts
 
 
 class ConditionAnswer(Answer):
@@ -142,12 +145,52 @@ class ReplicasAnswer(Answer):
     ready: int
 
 
+class FactsAnswer(Answer):
+    """What was measured of the model when it was registered, on one CPU thread.
+
+    `served` is `compiled` or `original`, and `reason` says why. A batch has `bestBatch` rows: larger ones do not pay.
+    """
+
+    served: str = Field(examples=["compiled"])
+    reason: str
+    load_seconds: float
+    peak_memory_bytes: int
+    best_batch: int
+    row_p50_seconds: float
+    row_p99_seconds: float
+    batch_p50_seconds: float
+    batch_p99_seconds: float
+
+    @classmethod
+    def of(cls, facts: Facts) -> FactsAnswer:
+        return cls(**asdict(facts))
+
+
+class WakeAnswer(Answer):
+    """A start from no replica to the first that was ready: its phases in seconds, which add up to the total."""
+
+    schedule: float = Field(description="until there was a place for it")
+    pull: float = Field(description="its image was fetched")
+    start: float = Field(description="its process began")
+    fetch: float = Field(description="the model was fetched")
+    load: float
+    warm_up: float
+    total: float
+    finish_time: Moment
+
+    @classmethod
+    def of(cls, wake: Wake) -> WakeAnswer:
+        phases = {phase.name.lower(): seconds for phase, seconds in wake.seconds.items()}
+        return cls(**phases, total=round(wake.total, 3), finish_time=wake.finished_at)
+
+
 class DeploymentStatusAnswer(Answer):
     """`status` is one word derived from `conditions`; `reason` and `message` are those of the condition behind it.
 
     `servingRevision`, `mlflowRunId` and `modelVersion` are of the model that was last rolled out to every replica
     (before the first one was, of the wanted one). While `revision` is another, the condition `Progressing` tells how
-    far its rollout is.
+    far its rollout is. `lastWake` is its last start from no replica, the first one too, and `wakeSeconds` what one is
+    expected to take, judged by the last ones; `wakes` counts how often a prediction woke it.
     """
 
     task_id: str
@@ -157,10 +200,14 @@ class DeploymentStatusAnswer(Answer):
     conditions: list[ConditionAnswer]
     replicas: ReplicasAnswer
     restarts: int
+    wakes: int
+    wake_seconds: float | None
+    last_wake: WakeAnswer | None
     revision: int
     serving_revision: int | None = Field(description="null until every replica was ready for the first time")
     mlflow_run_id: str
     model_version: str | None
+    facts: FactsAnswer | None = Field(description="of that model; null if nobody measured it")
     notes: list[str]
     create_time: Moment
 
@@ -169,6 +216,7 @@ class DeploymentStatusAnswer(Answer):
         seen = deployment.status
         behind = _behind(seen.conditions, ("Ready",))
         serving = seen.serving
+        facts = (serving.spec if serving else deployment.spec).facts
         return cls(
             task_id=deployment.task_id,
             status=seen.phase,
@@ -177,10 +225,14 @@ class DeploymentStatusAnswer(Answer):
             conditions=[ConditionAnswer.of(condition) for condition in seen.conditions],
             replicas=ReplicasAnswer(wanted=deployment.spec.replicas, ready=seen.ready),
             restarts=seen.restarts,
+            wakes=deployment.woken,
+            wake_seconds=usual_seconds(seen.wakes),
+            last_wake=WakeAnswer.of(seen.wakes[-1]) if seen.wakes else None,
             revision=deployment.revision,
             serving_revision=serving.revision if serving else None,
             mlflow_run_id=serving.run_id if serving else deployment.run_id,
             model_version=serving.model_version if serving else deployment.model_version,
+            facts=FactsAnswer.of(facts) if facts else None,
             notes=list(seen.notes),
             create_time=deployment.created_at,
         )

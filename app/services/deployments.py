@@ -10,7 +10,9 @@ from functools import partial
 from typing import Any
 
 from app.core.conditions import Condition, DeploymentPhase, Status
-from app.core.errors import BeingDeleted, ModelIdTaken, TaskExists
+from app.core.errors import BeingDeleted, Cause, ModelIdTaken, NeverFits, TaskExists
+from app.core.scaling import Elastic
+from app.core.specs import ServerSpec
 from app.core.tasks import Deployment, DeploymentStatus, Desired
 from app.runtimes.base import Runtime
 from app.schemas.deployments import DeploymentPatch, DeployRequest
@@ -59,14 +61,14 @@ class DeploymentService:
         return await self._store.list(size=size, token=token, phase=phase, profile=profile)
 
     async def change(self, task_id: str, patch: DeploymentPatch) -> Deployment:
-        """Ask for another number of replicas, or another model, or both; what is so already changes nothing.
+        """Ask for another number of replicas or other bounds, or another model, or both; what is so changes nothing.
 
         Naming the model of a rollout that failed tries it once more. Of two changes at once the last one wins, whole.
         Raises `BeingDeleted`, and what `deploy` refuses.
         """
         found = await self._store.get(task_id)
-        change = partial(self._changed, replicas=patch.replicas, model=await self._model_named(found, patch))
-        self._runtime.admit(change(found).spec)
+        change = partial(self._changed, patch=patch, model=await self._model_named(found, patch))
+        self._admit(change(found))
         deployment = await self._store.change(task_id, change)
         self._nudge()
         return deployment
@@ -81,17 +83,29 @@ class DeploymentService:
         return patch.merged(found.wanted), model
 
     def _changed(
-        self, kept: Deployment, *, replicas: int | None, model: tuple[dict[str, Any], ModelRef] | None
+        self, kept: Deployment, *, patch: DeploymentPatch, model: tuple[dict[str, Any], ModelRef] | None
     ) -> Deployment:
         if kept.desired is Desired.STOP:
             raise BeingDeleted(kept.task_id)
         if model is not None:
             kept = self._with_model(kept, *model)
-        return kept if replicas is None else replace(kept, spec=replace(kept.spec, replicas=replicas))
+        elastic = patch.elastic(kept.elastic)
+        replicas = kept.spec.replicas if patch.replicas is None else patch.replicas
+        spec = replace(kept.spec, replicas=elastic.within(replicas) if elastic else replicas)
+        return replace(kept, spec=spec, elastic=elastic)
+
+    def _admit(self, deployment: Deployment) -> None:
+        """Raises what the runtime refuses, also of the replicas that it may have one day."""
+        try:
+            self._runtime.admit(_at_most(deployment.spec, deployment.elastic))
+        except NeverFits as refusal:
+            if deployment.elastic and refusal.causes[0].pointer == "/replicas":
+                refusal.causes = (Cause("/maxReplicas", refusal.detail),)
+            raise
 
     def _with_model(self, kept: Deployment, naming: dict[str, Any], model: ModelRef) -> Deployment:
         request = DeployRequest.model_validate({**kept.request, **naming})
-        planned = self._planner.server(request, model.run_id, model.logged_model_id, kept.uid)
+        planned = self._planner.server(request, model.run_id, model.logged_model_id, kept.uid, model.facts)
         named = replace(kept, model=naming, run_id=model.run_id, model_version=model.version)
         if planned.digest == kept.spec.digest and kept.status.failed_revision != kept.revision:
             return named
@@ -105,16 +119,17 @@ class DeploymentService:
         return deployment
 
     async def _deployment(self, request: DeployRequest) -> Deployment:
-        uid, now = str(uuid.uuid4()), datetime.now(UTC)
+        uid, now, elastic = str(uuid.uuid4()), datetime.now(UTC), request.elastic()
         self._planner.server(
             request, "", "", uid
         )  # what is wrong with the request itself is said before MLflow is asked
         model = await self._model(request)
         self._planner.check_family(request, model.profile)
-        spec = self._planner.server(request, model.run_id, model.logged_model_id, uid)
-        self._runtime.admit(spec)
+        spec = self._planner.server(request, model.run_id, model.logged_model_id, uid, model.facts)
+        if elastic:
+            spec = replace(spec, replicas=max(1, elastic.min_replicas))
         accepted = Condition("Accepted", Status.TRUE, "Accepted", "The request is valid and kept.", now)
-        return Deployment(
+        deployment = Deployment(
             sequence=0,
             task_id=request.task_id,
             uid=uid,
@@ -126,13 +141,20 @@ class DeploymentService:
             model_version=model.version,
             status=DeploymentStatus(conditions=(accepted,)),
             created_at=now,
+            elastic=elastic,
         )
+        self._admit(deployment)
+        return deployment
 
     async def _model(self, request: DeployRequest) -> ModelRef:
         if request.mlflow_run_id is not None:
             return await self._tracking.model_of_run(request.mlflow_run_id)
         assert request.model_name is not None
         return await self._tracking.model_version(request.model_name, alias=request.alias, version=request.version)
+
+
+def _at_most(spec: ServerSpec, elastic: Elastic | None) -> ServerSpec:
+    return replace(spec, replicas=elastic.max_replicas) if elastic else spec
 
 
 def _same(kept: Deployment, request: DeployRequest) -> Deployment:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from app.core.errors import GpuNotAllowed, InvalidRequest
+from app.core.errors import BelowFacts, GpuNotAllowed, InvalidRequest
 from app.core.names import job_name, server_name
 from app.core.profiles import Profile, Profiles
 from app.core.specs import JobSpec, Placeholders, Program, ServerSpec
 from app.schemas.deployments import DeployRequest
 from app.schemas.training import TrainRequest
-from inference_server.contract import ServerInput
+from inference_server.contract import Facts, ServerInput
 from trainer.contract import TrainerInput
 
 IMAGE_FROM_REQUEST = "modelyard/image-from-request"
@@ -38,11 +38,15 @@ _IMPORTS = {
 
 @dataclass(frozen=True, slots=True)
 class Planner:
-    """`tracking_uri` is where launched programs reach MLflow; `patience_seconds` how long they wait for it."""
+    """`tracking_uri` is where launched programs reach MLflow; `patience_seconds` how long they wait for it.
+
+    `model_cache_bytes` is how much servers that share a cache of models keep there.
+    """
 
     profiles: Profiles
     tracking_uri: str
     patience_seconds: int
+    model_cache_bytes: int
 
     def job(self, request: TrainRequest, uid: str) -> JobSpec:
         """Raises `ProfileUnknown`, `GpuNotAllowed`, `InvalidRequest`."""
@@ -92,10 +96,14 @@ class Planner:
             queue=request.queue or "",
         )
 
-    def server(self, request: DeployRequest, run_id: str, logged_model_id: str, uid: str) -> ServerSpec:
-        """Raises `ProfileUnknown`, `GpuNotAllowed`."""
+    def server(
+        self, request: DeployRequest, run_id: str, logged_model_id: str, uid: str, facts: Facts | None = None
+    ) -> ServerSpec:
+        """Raises `ProfileUnknown`, `GpuNotAllowed`, `BelowFacts`."""
         profile = self._profile(request.model_profile, "serving", request.use_gpu)
         resources = profile.serving.resources(use_gpu=request.use_gpu)
+        if facts and resources.memory_bytes < facts.peak_memory_bytes:
+            raise BelowFacts(request.model_profile, resources.memory_bytes, facts.peak_memory_bytes)
         letter = ServerInput(
             task_id=request.task_id,
             model_id=request.model_id,
@@ -106,9 +114,12 @@ class Planner:
             listen=Placeholders.LISTEN,
             address_file=Placeholders.ADDRESS_FILE,
             model_cache=Placeholders.MODEL_CACHE,
+            model_cache_bytes=self.model_cache_bytes,
             termination_log=Placeholders.TERMINATION_LOG,
             use_gpu=request.use_gpu,
             cpu_threads=max(1, resources.cpu_millis // 1000),
+            batch_latency_ms=profile.serving.batch_latency_ms,
+            max_batch_rows=profile.serving.max_batch_rows,
         )
         return ServerSpec(
             name=server_name(request.task_id),
@@ -118,7 +129,7 @@ class Planner:
                 module="inference_server",
                 environment=letter.to_env(),
                 image=profile.serving.image,
-                requires=("uvicorn", *_IMPORTS[profile.family]),
+                requires=("httptools", *_IMPORTS[profile.family]),
                 install=_install("inference", profile.family),
             ),
             resources=resources,
@@ -126,6 +137,7 @@ class Planner:
             replicas=request.replicas,
             labels={"modelyard/profile": request.model_profile, "modelyard/model-id": request.model_id},
             placement=profile.serving.placement,
+            facts=_on_gpu(facts) if facts and request.use_gpu else facts,
         )
 
     def check_family(self, request: DeployRequest, trained_with: str | None) -> None:
@@ -143,6 +155,13 @@ class Planner:
         if use_gpu and getattr(profile, stage).gpu == 0:
             raise GpuNotAllowed(name)
         return profile
+
+
+def _on_gpu(facts: Facts) -> Facts:
+    """Compiled models run on the CPU, so that there the original is served."""
+    if facts.served == "original":
+        return facts
+    return replace(facts, served="original", reason=f"On a GPU the original is served. {facts.reason}")
 
 
 def _install(program: str, family: str) -> str:

@@ -1,36 +1,141 @@
-"""Predictions that the proxy could not carry: why not, in words."""
+"""Predictions that are answered later, and those that the proxy could not carry: why not, in words."""
 
 from __future__ import annotations
 
+import hashlib
+import math
+import re
+import secrets
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import NoReturn
 
 from app.core.conditions import DeploymentPhase, find
 from app.core.errors import DeploymentNotReady
-from app.core.tasks import Desired
+from app.core.prediction_errors import IdempotencyKeyInvalid, PredictionExpired, PredictionNotFound, TimeoutInvalid
+from app.core.predictions import Headers, Idempotency, Prediction, Question
+from app.core.settings import DeferredSettings
+from app.core.tasks import Deployment, Desired
+from app.proxy.headers import REQUEST_STOPS, HeadRefused, seconds
+from app.services.carrying import Carrier
 from app.store.deployments import DeploymentStore
+from app.store.predictions import NewPrediction, PredictionStore
 
 _RETRY_AFTER = {DeploymentPhase.DEPLOYING: 2, DeploymentPhase.READY: 1, DeploymentPhase.DEGRADED: 2}
+LONGEST_KEY = 255  # characters
+_ID = re.compile(r"[0-9a-f]{32}")
+# What is for this request alone: how and when its caller wants its answer, who the caller is, how it came here.
+_STOPS = REQUEST_STOPS | {b"prefer", b"idempotency-key", b"accept-encoding"}
 
 
 class PredictionService:
-    """The hot path is the proxy's; only requests for which it has no ready replica come here."""
+    """The hot path is the proxy's; what comes here is to be answered later, or has no ready replica."""
 
-    def __init__(self, store: DeploymentStore) -> None:
-        self._store = store
+    def __init__(
+        self,
+        deployments: DeploymentStore,
+        predictions: PredictionStore,
+        carrier: Carrier,
+        away: Callable[[str], float],
+        settings: DeferredSettings,
+    ) -> None:
+        self._deployments = deployments
+        self._predictions = predictions
+        self._carrier = carrier
+        self._away = away
+        self._settings = settings
 
     async def explain(self, task_id: str) -> NoReturn:
         """Raises `DeploymentNotFound`, or `DeploymentNotReady` with the reason and when to try again."""
-        found = await self._store.get(task_id)
-        if found.desired is Desired.STOP:
-            raise DeploymentNotReady(task_id, "Deleting", "it is being deleted.", retry_after=30, may_recover=False)
+        found = await self._deployments.get(task_id)
+        _refuse_deleted(found)
         seen = found.status
         ready = find(seen.conditions, "Ready")
         reason = ready.reason if ready else seen.phase.value
         message = ready.message if ready else "it was accepted a moment ago."
+        wakes = found.elastic is not None and seen.phase is not DeploymentPhase.FAILED
+        left = found.wake_left(datetime.now(UTC)) if wakes else None
         raise DeploymentNotReady(
             task_id,
             reason,
             message,
-            retry_after=_RETRY_AFTER.get(seen.phase, 30),
-            may_recover=seen.phase in _RETRY_AFTER,
+            retry_after=_RETRY_AFTER.get(seen.phase, 30) if left is None else max(1, math.ceil(left)),
+            may_recover=wakes or seen.phase in _RETRY_AFTER,
+        )
+
+    async def submit(
+        self, task_id: str, question: Question, *, wait: float = 0, timeout: str | None = None, key: str | None = None
+    ) -> Prediction:
+        """Keep the question, and answer it whatever becomes of this gateway. Returns after at most `wait` seconds.
+
+        `timeout` is the client's X-Request-Timeout: an answer that comes later is of no use to it. The same key and
+        question make one prediction. Raises `DeploymentNotFound`, `DeploymentNotReady` if it is being deleted,
+        `TooManyPending`, `TimeoutInvalid`, `IdempotencyKeyInvalid` and `IdempotencyKeyReused`.
+        """
+        deployment = await self._deployments.get(task_id)
+        _refuse_deleted(deployment)
+        kept = await self._predictions.add(self._new(deployment, question, _seconds(timeout), key))
+        if isinstance(kept, str):
+            return await self._predictions.get(kept)
+        self._carrier.carry(kept)
+        if wait:
+            await self._carrier.wait(kept, wait)
+        return await self._predictions.get(kept.id)
+
+    async def result(self, id: str) -> Prediction:
+        """Raises `PredictionNotFound` or `PredictionExpired`."""
+        if not _ID.fullmatch(id):
+            raise PredictionNotFound(id)
+        found = await self._predictions.get(id)
+        if found.expires_at is not None and found.expires_at <= datetime.now(UTC):
+            raise PredictionExpired(id, found.expires_at.isoformat(timespec="seconds"))
+        return found
+
+    def expected(self, prediction: Prediction) -> float | None:
+        """In how many seconds it has its answer; None if nothing tells."""
+        away = self._away(prediction.task_id)
+        known = self._carrier.expected(prediction.deployment_uid, prediction.ahead)
+        return away or None if known is None else max(known, away)
+
+    def _new(self, deployment: Deployment, question: Question, timeout: float, key: str | None) -> NewPrediction:
+        now = datetime.now(UTC)
+        longest = min(timeout, self._settings.deadline_seconds)
+        return NewPrediction(
+            id=secrets.token_hex(16),
+            task_id=deployment.task_id,
+            deployment_uid=deployment.uid,
+            holder=self._carrier.holder,
+            question=question,
+            created_at=now,
+            deadline_at=now + timedelta(seconds=longest),
+            idempotency=None if key is None else _idempotency(key, question),
+        )
+
+
+def lasting(headers: Headers) -> Headers:
+    """The headers of a request that its model shall see later: no credentials, and nothing about this connection."""
+    return tuple(header for header in headers if header[0] not in _STOPS)
+
+
+def _seconds(timeout: str | None) -> float:
+    if timeout is None:
+        return math.inf
+    try:
+        return seconds(timeout.encode("latin-1"))
+    except HeadRefused as refused:
+        raise TimeoutInvalid(str(refused)) from None
+
+
+def _idempotency(key: str, question: Question) -> Idempotency:
+    if not 1 <= len(key) <= LONGEST_KEY:
+        raise IdempotencyKeyInvalid(LONGEST_KEY)
+    content = hashlib.sha256(question.body)
+    content.update(dict(question.headers).get(b"content-type", b""))
+    return Idempotency(hashlib.sha256(key.encode()).hexdigest(), content.hexdigest())
+
+
+def _refuse_deleted(deployment: Deployment) -> None:
+    if deployment.desired is Desired.STOP:
+        raise DeploymentNotReady(
+            deployment.task_id, "Deleting", "it is being deleted.", retry_after=30, may_recover=False
         )

@@ -20,7 +20,7 @@ from app.core.errors import ConfigurationError, StoreUnavailable
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 _WAL_TRIES = 100  # of 50 ms each
-HEAD = "0002"  # the newest revision in `migrations/versions`; known here so that a current database costs no Alembic
+HEAD = "0004"  # the newest revision in `migrations/versions`; known here so that a current database costs no Alembic
 
 
 Parameters = ParamSpec("Parameters")

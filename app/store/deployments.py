@@ -12,6 +12,7 @@ from sqlalchemy.exc import IntegrityError
 
 from app.core.conditions import DeploymentPhase
 from app.core.errors import DeploymentNotFound
+from app.core.scaling import Elastic
 from app.core.specs import ServerSpec
 from app.core.tasks import Deployment, DeploymentStatus, Desired
 from app.store.database import Database, whole
@@ -20,6 +21,7 @@ from app.store.tables import deployments
 
 _spec = TypeAdapter(ServerSpec)
 _status = TypeAdapter(DeploymentStatus)
+_elastic = TypeAdapter(Elastic | None)
 
 
 class DeploymentStore:
@@ -107,6 +109,30 @@ class DeploymentStore:
         return changed
 
     @whole
+    async def scale(self, uid: str, before: int, after: int) -> bool:
+        """Decide on `after` replicas for an elastic deployment, if the decision so far was `before`; whether it was."""
+        return await self._decide(deployments.c.uid == uid, deployments.c.scale == before, scale=after)
+
+    @whole
+    async def wake(self, task_id: str) -> bool:
+        """Decide on the first replica of an elastic deployment that sleeps; whether it did. Of callers at once, of
+        several gateways too, one wakes it."""
+        is_asleep = sa.and_(deployments.c.scale == 0, deployments.c.desired == Desired.RUN.value)
+        woken = deployments.c.woken + 1
+        return await self._decide(deployments.c.task_id == task_id, is_asleep, scale=1, woken=woken)
+
+    async def _decide(self, *where: sa.ColumnElement[bool], **values: Any) -> bool:
+        async with self._database.begin() as connection:
+            done = await connection.execute(sa.update(deployments).where(*where).values(**values))
+        return done.rowcount == 1
+
+    @whole
+    async def wakes(self) -> int:
+        """A number that changes with each wake."""
+        async with self._database.begin() as connection:
+            return (await connection.execute(sa.select(sa.func.sum(deployments.c.woken)))).scalar() or 0
+
+    @whole
     async def stop(self, task_id: str) -> Deployment:
         """Ask for the deployment's end; harmless when repeated. Raises `DeploymentNotFound`."""
         async with self._database.begin() as connection:
@@ -137,6 +163,8 @@ def _asked_values(deployment: Deployment) -> dict[str, Any]:
         "model_version": deployment.model_version,
         "revision": deployment.revision,
         "model": dict(deployment.model) or None,
+        "elastic": _elastic.dump_python(deployment.elastic, mode="json"),
+        "scale": deployment.spec.replicas if deployment.elastic else None,
     }
 
 
@@ -145,13 +173,14 @@ def _status_values(status: DeploymentStatus) -> dict[str, Any]:
 
 
 def _deployment(row: sa.Row[Any]) -> Deployment:
+    spec = _spec.validate_python(row.spec)
     return Deployment(
         sequence=row.sequence,
         task_id=row.task_id,
         uid=row.uid,
         model_id=row.model_id,
         request=row.request,
-        spec=_spec.validate_python(row.spec),
+        spec=spec if row.scale is None else replace(spec, replicas=row.scale),
         desired=Desired(row.desired),
         run_id=row.run_id,
         model_version=row.model_version,
@@ -159,4 +188,6 @@ def _deployment(row: sa.Row[Any]) -> Deployment:
         created_at=row.created_at,
         revision=row.revision,
         model=row.model or {},
+        elastic=_elastic.validate_python(row.elastic),
+        woken=row.woken,
     )

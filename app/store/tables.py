@@ -59,6 +59,9 @@ deployments = sa.Table(
     sa.Column("model_version", sa.String(32), nullable=True),
     sa.Column("revision", sa.Integer, nullable=False, server_default="1"),
     sa.Column("model", sa.JSON, nullable=True),
+    sa.Column("elastic", sa.JSON, nullable=True),
+    sa.Column("scale", sa.Integer, nullable=True),  # how many replicas the platform decided on, if it decides
+    sa.Column("woken", sa.Integer, nullable=False, server_default="0"),
     sa.Column("desired", sa.String(8), nullable=False),
     sa.Column("phase", sa.String(16), nullable=False, index=True),
     sa.Column("status", sa.JSON, nullable=False),
@@ -71,5 +74,41 @@ leases = sa.Table(
     metadata,
     sa.Column("name", sa.String(63), primary_key=True),
     sa.Column("holder", sa.String(100), nullable=False),
+    sa.Column("beat", sa.BigInteger, nullable=False),
+)
+
+predictions = sa.Table(
+    "predictions",
+    metadata,
+    sa.Column("sequence", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("id", sa.String(32), nullable=False, unique=True),
+    sa.Column("task_id", sa.String(63), nullable=False),
+    sa.Column("deployment_uid", sa.String(36), nullable=False),
+    sa.Column("request_id", sa.String(128), nullable=False),
+    sa.Column("idempotency_key", sa.String(64), nullable=True),
+    sa.Column("content_digest", sa.String(64), nullable=True),
+    sa.Column("holder", sa.String(63), nullable=True),
+    sa.Column("attempt", sa.Integer, nullable=False),
+    sa.Column("size", sa.Integer, nullable=False),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Column("deadline_at", UtcDateTime, nullable=False),
+    sa.Column("answered_at", UtcDateTime, nullable=True),
+    sa.Column("expires_at", UtcDateTime, nullable=True),
+    sa.Column("clean_at", UtcDateTime, nullable=True, index=True),
+    sa.Column("status", sa.Integer, nullable=True),
+    sa.Column("headers", sa.JSON(none_as_null=True), nullable=True),
+    sa.Column("answer_headers", sa.JSON(none_as_null=True), nullable=True),
+    sa.Column("body", sa.LargeBinary, nullable=True),
+    sa.Column("answer", sa.LargeBinary, nullable=True),
+    sa.UniqueConstraint("deployment_uid", "idempotency_key"),
+    sa.Index("ix_predictions_pending", "answered_at", "holder", "deployment_uid", "size"),
+    sqlite_autoincrement=True,
+)
+
+loads = sa.Table(
+    "loads",
+    metadata,
+    sa.Column("gateway", sa.String(100), primary_key=True),
+    sa.Column("tasks", sa.JSON, nullable=False),
     sa.Column("beat", sa.BigInteger, nullable=False),
 )

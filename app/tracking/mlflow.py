@@ -12,6 +12,8 @@ from typing import Any, Literal
 import httpx2
 
 from app.core.errors import ModelVersionNotFound, RunHasNoModel, RunNotFound, TrackingUnavailable
+from inference_server.contract import TAG as FACTS_TAG
+from inference_server.contract import Facts
 
 JOB_UID_TAG = "modelyard.job_uid"
 PROFILE_TAG = "modelyard.profile"
@@ -32,13 +34,15 @@ class RunProgress:
 class ModelRef:
     """One logged model and the run that made it; `version` is set when the registry named it.
 
-    `profile` is the one that the run was trained with, None if the platform's trainer did not make it.
+    `profile` is the one that the run was trained with, None if the platform's trainer did not make it; `facts` are
+    what was measured of the model when it was registered.
     """
 
     run_id: str
     logged_model_id: str
     version: str | None = None
     profile: str | None = None
+    facts: Facts | None = None
 
 
 class Mlflow:
@@ -86,8 +90,9 @@ class Mlflow:
         if not outputs:
             status = answer["run"]["info"].get("status", "unknown").lower()
             raise RunHasNoModel(run_id, f"Run {run_id!r} ({status}) has logged no model that could be served.")
-        tags = {tag["key"]: tag["value"] for tag in answer["run"]["data"].get("tags", [])}
-        return ModelRef(run_id, outputs[-1]["model_id"], profile=tags.get(PROFILE_TAG))
+        tags = _tags(answer["run"]["data"])
+        facts = Facts.from_tag(tags.get(FACTS_TAG))
+        return ModelRef(run_id, outputs[-1]["model_id"], profile=tags.get(PROFILE_TAG), facts=facts)
 
     async def model_version(self, name: str, *, alias: str | None, version: str | None) -> ModelRef:
         """The model behind a registry alias or version. Raises `ModelVersionNotFound`, `RunHasNoModel`."""
@@ -102,7 +107,10 @@ class Mlflow:
         found = answer["model_version"]
         model = await self.model_of_run(found.get("run_id") or "")
         return replace(
-            model, version=str(found["version"]), logged_model_id=found.get("model_id") or model.logged_model_id
+            model,
+            version=str(found["version"]),
+            logged_model_id=found.get("model_id") or model.logged_model_id,
+            facts=Facts.from_tag(_tags(found).get(FACTS_TAG)) or model.facts,
         )
 
     async def _experiment_id(self, name: str) -> str | None:
@@ -130,6 +138,10 @@ def _answer(response: httpx2.Response) -> dict[str, Any] | None:
     if response.status_code in (400, 404) and any(code in response.content for code in _DOES_NOT_EXIST):
         return None
     raise TrackingUnavailable(f"MLflow answered {response.status_code}: {response.text[:200]}")
+
+
+def _tags(holder: Mapping[str, Any]) -> dict[str, str]:
+    return {tag["key"]: tag["value"] for tag in holder.get("tags", [])}
 
 
 @contextlib.contextmanager

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 
 from inference_server.card import ModelCard
 from inference_server.families.base import ModelUnreadable
@@ -23,11 +22,11 @@ def classes_of(card: ModelCard) -> tuple[str | int | float | bool, ...]:
     return classes
 
 
-def probabilities(logits: torch.Tensor) -> list[Probabilities]:
-    """One probability a class, for each row of `logits`. Raises `ArithmeticError` if they are no finite numbers."""
-    if not torch.isfinite(logits).all():
+def checked(outputs: Any) -> list[Probabilities]:
+    """A graph's probabilities, row by row. Raises `ArithmeticError` if they are no finite numbers."""
+    if not np.isfinite(outputs).all():
         raise ArithmeticError("The model answered with numbers that are not finite.")
-    return list(torch.softmax(logits.double(), dim=1).cpu().numpy())
+    return list(outputs)
 
 
 def label(name: str | int | float | bool) -> str:

@@ -8,13 +8,15 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from io import BytesIO
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from PIL import Image, ImageOps
 
 from inference_server.families.base import ModelUnreadable
+
+if TYPE_CHECKING:  # compiled models are served without PyTorch
+    import torch
 
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 
@@ -64,8 +66,8 @@ def decode(content: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
         raise ImageUnreadable(f"is not a whole file of one of {', '.join(FORMATS)}") from error
 
 
-def from_array(rows: list[object], max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """An image from nested lists, height x width (x 3), of numbers 0 to 255. Raises `ImageUnreadable`."""
+def from_array(rows: object, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """An image from nested lists or an array, height x width (x 3), of numbers 0 to 255. Raises `ImageUnreadable`."""
     try:
         values = np.array(rows)
     except (ValueError, OverflowError) as error:
@@ -95,9 +97,9 @@ class Scaling:
 
     def normalized(self, pixels: torch.Tensor) -> torch.Tensor:
         """(rows, size, size, 3) in bytes to (rows, 3, size, size) around 0."""
-        mean = torch.tensor(self.mean, device=pixels.device)
-        std = torch.tensor(self.std, device=pixels.device)
-        return ((pixels.float() / 255 - mean) / std).permute(0, 3, 1, 2)
+        images = pixels.float() / 255
+        mean, std = images.new_tensor(self.mean), images.new_tensor(self.std)
+        return ((images - mean) / std).permute(0, 3, 1, 2)
 
     def to_json(self) -> dict[str, Any]:
         return {"size": self.size, "channels": len(self.mean), "mean": list(self.mean), "std": list(self.std)}

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
+from typing import Any
 
 from inference_server.families.base import InputUnreadable, ModelUnreadable
 from inference_server.words import escaped, short, shown
 
 LARGEST_NUMBER = 1e100  # beyond it the sums and squares inside a model overflow to infinity
 SHOWN_NAMES = 20
+_NUMBERS = frozenset({float, int})
 
 Value = float | str | None
 Row = Sequence[Value]
@@ -87,6 +90,7 @@ class RowReader:
         self._listed = f"{', '.join(self._names[:SHOWN_NAMES])}{more}"
         self._expected = f"{len(self._names)} values ({self._listed})"
         self._readers = tuple(KINDS[f.kind] for f in features)
+        self._only_numbers = all(f.kind == "number" for f in features)
 
     def read(self, data: object) -> list[Row]:
         content = self._content(data)
@@ -107,7 +111,18 @@ class RowReader:
     def _from_rows(self, content: object) -> list[Row]:
         if not isinstance(content, list):
             raise InputUnreadable(f"features is {shown(content)}; it must be a list of rows.", "/data/features")
+        if self._are_plain(content):
+            return content
         return [self._row(row, index) for index, row in enumerate(content)]
+
+    def _are_plain(self, rows: list[Any]) -> bool:
+        """Whether these are lists of nothing but numbers, as they should be: such rows are taken as they are."""
+        if not self._only_numbers or set(map(type, rows)) != {list} or set(map(len, rows)) != {len(self._names)}:
+            return False
+        values = list(chain.from_iterable(rows))
+        return (
+            _NUMBERS.issuperset(map(type, values)) and -LARGEST_NUMBER <= min(values) <= max(values) <= LARGEST_NUMBER
+        )
 
     def _row(self, row: object, number: int) -> Row:
         at = f"/data/features/{number}"

@@ -6,9 +6,8 @@ card's feature columns in the card's order.
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,6 +18,7 @@ from inference_server.families.base import ModelUnreadable
 from inference_server.families.rows import Feature, Row, RowReader, features_of
 from inference_server.families.skops_reader import read_skops
 from inference_server.families.split_pipeline import SplitPipeline
+from inference_server.families.table_answers import ClassAnswers, NumberAnswers
 
 MODEL_FILE = "model.skops"
 
@@ -47,7 +47,6 @@ class _Tabular:
     method: str
 
     def __init__(self, model: Any, card: ModelCard) -> None:
-        self._card = card
         self._features = features_of(card.details)
         self._reader = RowReader(self._features)
         self._split = SplitPipeline.of(model, self._features)
@@ -70,37 +69,29 @@ class _Tabular:
         return outputs
 
 
-class TabularRegression(_Tabular):
+class TabularRegression(_Tabular, NumberAnswers):
     """One number a row."""
 
     method = "predict"
 
+    def __init__(self, model: Any, card: ModelCard) -> None:
+        _Tabular.__init__(self, model, card)
+        NumberAnswers.__init__(self, card)
+
     def predict(self, rows: Sequence[Row]) -> Sequence[float]:
         return self._outputs(rows).tolist()  # type: ignore[no-any-return]
 
-    def render(self, outputs: Sequence[float]) -> Mapping[str, Any]:
-        return {"predictions": list(outputs), "target": self._card.target}
 
-
-class TabularClassification(_Tabular):
+class TabularClassification(_Tabular, ClassAnswers):
     """A probability a class and row; the likeliest class is the prediction."""
 
     method = "predict_proba"
 
     def __init__(self, model: Any, card: ModelCard) -> None:
-        super().__init__(model, card)
-        self._classes = card.classes or ()
-        self._labels = tuple(c if isinstance(c, str) else json.dumps(c) for c in self._classes)
+        _Tabular.__init__(self, model, card)
+        ClassAnswers.__init__(self, card)
         if list(self._classes) != getattr(model, "classes_", np.array([])).tolist():
             raise ModelUnreadable("The model card names other classes than the model has, or in another order.")
 
-    def predict(self, rows: Sequence[Row]) -> Sequence[Sequence[float]]:
+    def predict(self, rows: Sequence[Row]) -> Sequence[list[float]]:
         return self._outputs(rows).tolist()  # type: ignore[no-any-return]
-
-    def render(self, outputs: Sequence[Sequence[float]]) -> Mapping[str, Any]:
-        likeliest = [max(range(len(row)), key=row.__getitem__) for row in outputs]
-        return {
-            "predictions": [self._classes[index] for index in likeliest],
-            "probabilities": [dict(zip(self._labels, row, strict=True)) for row in outputs],
-            "target": self._card.target,
-        }

@@ -13,12 +13,14 @@ from transformers import AutoModelForSequenceClassification
 from inference_server.card import ModelCard
 from inference_server.families import classifier
 from inference_server.families.base import ModelUnreadable
+from inference_server.families.buckets import in_buckets
 from inference_server.families.classifier import Probabilities
-from inference_server.families.texts import texts_of
-from inference_server.families.tokens import padded, read_tokenizer
+from inference_server.families.computing import predicting
+from inference_server.families.logits import probabilities
+from inference_server.families.padding import padded
+from inference_server.families.texts import MAX_TEXTS, texts_of
+from inference_server.families.tokens import read_tokenizer
 from inference_server.families.transformer import ENCODERS, load_transformer, padding, positions, read_config
-
-MAX_TEXTS = 1024
 
 _TOKENS_AT_ONCE = 8192  # keeps the activations of a model of usual size (hidden 768) near 1 GB at most
 
@@ -37,7 +39,6 @@ class TextClassification:
         tokenizer.enable_truncation(max_length)
         self._model = model
         self._tokenizer = tokenizer
-        self._rows_at_once = max(1, _TOKENS_AT_ONCE // max_length)
         self._classes = classes
         self._device = device
 
@@ -55,18 +56,15 @@ class TextClassification:
         return [self._tokenizer.encode(text).ids for _, text in texts_of(data, MAX_TEXTS)]
 
     def predict(self, rows: Sequence[Sequence[int]]) -> Sequence[Probabilities]:
-        outputs: list[Probabilities] = []
-        with torch.inference_mode():
-            for start in range(0, len(rows), self._rows_at_once):
-                outputs += classifier.probabilities(self._logits(rows[start : start + self._rows_at_once]))
-        return outputs
+        with predicting(self._device):
+            return in_buckets(self._probabilities, rows, len, _TOKENS_AT_ONCE)
 
     def render(self, outputs: Sequence[Probabilities]) -> Mapping[str, Any]:
         return classifier.render(self._classes, outputs)
 
-    def _logits(self, rows: Sequence[Sequence[int]]) -> torch.Tensor:
+    def _probabilities(self, rows: Sequence[Sequence[int]]) -> Sequence[Probabilities]:
         ids, mask = padded(rows, padding(self._model.config), self._device)
-        return self._model(input_ids=ids, attention_mask=mask).logits
+        return probabilities(self._model(input_ids=ids, attention_mask=mask).logits)
 
 
 def max_length_of(card: ModelCard, config: Any) -> int:

@@ -12,11 +12,12 @@ from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM
 
 from inference_server.card import ModelCard
-from inference_server.families.base import InputUnreadable, ModelUnreadable
-from inference_server.families.decoding import Prompt, generate
-from inference_server.families.texts import texts_of
+from inference_server.families.base import InputUnreadable, ModelUnreadable, Steps
+from inference_server.families.decoding import Continuation, Prompt, decode
+from inference_server.families.texts import OPTIONS, texts_of
 from inference_server.families.tokens import read_tokenizer
 from inference_server.families.transformer import DECODERS, load_transformer, positions, read_config
+from inference_server.families.writing import Writing
 
 MAX_TEXTS = 64
 MAX_NEW_TOKENS = 1024
@@ -25,8 +26,10 @@ MAX_POSITIONS = 4096
 
 DEFAULT_NEW_TOKENS = 64
 
+MAX_STOPS = 16
+MAX_STOP_CHARACTERS = 200
+
 _ROWS_AT_ONCE = 16
-_OPTIONS = ("maxNewTokens", "temperature", "topP", "seed")
 
 
 class TextGeneration:
@@ -47,12 +50,12 @@ class TextGeneration:
         return cls(load_transformer(directory, AutoModelForCausalLM, config, device), tokenizer, device)
 
     def parse(self, data: object) -> Sequence[Prompt]:
-        """`{"texts": [...]}` or `{"text": "..."}`, with `maxNewTokens`, `temperature`, `topP`, `seed` for all of them.
+        """`{"texts": [...]}` or `{"text": "..."}`, with `OPTIONS` for all of them.
 
         Of a prompt that leaves too little room for the new tokens, the end is kept. Without a seed every text draws
         its own; with one, a text gets the same continuation whatever stands beside it.
         """
-        texts = texts_of(data, MAX_TEXTS, _OPTIONS)
+        texts = texts_of(data, MAX_TEXTS, OPTIONS)
         assert isinstance(data, dict)
         most = min(MAX_NEW_TOKENS, self._positions - 1)
         new_tokens = _whole(data, "maxNewTokens", 1, most, default=min(DEFAULT_NEW_TOKENS, self._positions // 2))
@@ -61,6 +64,7 @@ class TextGeneration:
         if top_p == 0:
             raise InputUnreadable("topP must be above 0.", "/data/topP")
         seed = _whole(data, "seed", 0, 2**32 - 1) if "seed" in data else None
+        stop = _stops(data.get("stop", ()))
         return [
             Prompt(
                 self._ids(text, pointer)[new_tokens - self._positions :],
@@ -68,18 +72,26 @@ class TextGeneration:
                 temperature,
                 top_p,
                 secrets.randbits(32) if seed is None else seed,
+                stop,
             )
             for pointer, text in texts
         ]
 
     def predict(self, rows: Sequence[Prompt]) -> Sequence[str]:
-        outputs: list[str] = []
-        with torch.inference_mode():
-            for start in range(0, len(rows), _ROWS_AT_ONCE):
-                prompts = rows[start : start + _ROWS_AT_ONCE]
-                tokens = generate(self._model, prompts, stops_of(self._model.config), self._device)
-                outputs += [self._continuation(*pair) for pair in zip(prompts, tokens, strict=True)]
+        outputs = [""] * len(rows)
+        for pieces in self.stream(rows):
+            for piece in pieces:
+                outputs[piece.row] += piece.text
         return outputs
+
+    def stream(self, rows: Sequence[Prompt]) -> Steps:
+        """See `inference_server.families.base.Writes`."""
+        stops = stops_of(self._model.config)
+        for start in range(0, len(rows), _ROWS_AT_ONCE):
+            part = [Continuation(prompt, stops) for prompt in rows[start : start + _ROWS_AT_ONCE]]
+            writings = [Writing(start + at, row, self._tokenizer) for at, row in enumerate(part)]
+            for _ in decode(self._model, part, self._device):
+                yield [writing.piece() for writing in writings if not writing.ended]
 
     def render(self, outputs: Sequence[str]) -> Mapping[str, Any]:
         return {"predictions": list(outputs)}
@@ -88,20 +100,28 @@ class TextGeneration:
         ids: list[int] = self._tokenizer.encode(text).ids
         start = self._model.config.bos_token_id
         if not ids and start is None:
-            raise InputUnreadable(f"The text at {pointer} is empty, and this model cannot begin by itself.", pointer)
+            raise InputUnreadable("A text is empty, and this model cannot begin by itself.", pointer)
         return ids or [start]
-
-    def _continuation(self, prompt: Prompt, tokens: Sequence[int]) -> str:
-        """Decoded behind the prompt, as some tokenizers drop a space in front of the first word."""
-        before: str = self._tokenizer.decode(prompt.ids)
-        whole: str = self._tokenizer.decode([*prompt.ids, *tokens])
-        return whole[len(before) :] if whole.startswith(before) else self._tokenizer.decode(tokens)
 
 
 def stops_of(config: Any) -> frozenset[int]:
     """The tokens that end a text; a config names none, one, or several."""
     end = config.eos_token_id
     return frozenset(end if isinstance(end, list) else () if end is None else (end,))
+
+
+def _stops(value: object) -> tuple[str, ...]:
+    stops = [value] if isinstance(value, str) else value
+    if (
+        not isinstance(stops, list | tuple)
+        or len(stops) > MAX_STOPS
+        or not all(isinstance(stop, str) and 1 <= len(stop) <= MAX_STOP_CHARACTERS for stop in stops)
+    ):
+        raise InputUnreadable(
+            f"stop must be a text, or a list of at most {MAX_STOPS}, each of 1 to {MAX_STOP_CHARACTERS} characters.",
+            "/data/stop",
+        )
+    return tuple(stops)
 
 
 def _whole(data: Mapping[str, object], name: str, least: int, most: int, default: int = 0) -> int:

@@ -7,8 +7,22 @@ from typing import Annotated
 import typer
 
 from modelyard.cli import views
-from modelyard.cli.options import AnyKind, Name, OutputForm, Timeout, Url, Wait, Yes, session
+from modelyard.cli.options import (
+    AnyKind,
+    IdleSeconds,
+    MaxReplicas,
+    MinReplicas,
+    Name,
+    OutputForm,
+    TargetConcurrency,
+    Timeout,
+    Url,
+    Wait,
+    Yes,
+    session,
+)
 from modelyard.records import Job, Kind
+from modelyard.requests import DeploymentChange
 
 
 def scale(
@@ -18,14 +32,25 @@ def scale(
         int | None, typer.Argument(metavar="REPLICAS", min=0, help="How many equal servers.", show_default=False)
     ] = None,
     replicas: Annotated[int | None, typer.Option("--replicas", min=0, help="The same, as an option.")] = None,
+    min_replicas: MinReplicas = None,
+    max_replicas: MaxReplicas = None,
+    target_concurrency: TargetConcurrency = None,
+    idle_seconds: IdleSeconds = None,
     url: Url = None,
     output: OutputForm = None,
 ) -> None:
-    """Run a deployment in another number of replicas."""
-    if (wanted := replicas if count is None else count) is None or None not in (count, replicas):
-        raise typer.BadParameter("Say once how many: yard scale NAME 2, or --replicas 2.")
+    """Run a deployment in another number of replicas, or let it follow its load."""
+    change = DeploymentChange(
+        replicas=replicas if count is None else count,
+        min_replicas=min_replicas,
+        max_replicas=max_replicas,
+        target_concurrency=target_concurrency,
+        idle_seconds=idle_seconds,
+    )
+    if not any(value is not None for value in change.values()) or None not in (count, replicas):
+        raise typer.BadParameter("Say once how many: yard scale NAME 2, or --replicas 2, or bounds: --max-replicas 4.")
     with session(ctx, url, output) as (client, screen):
-        deployment = client.scale(name, wanted)
+        deployment = client.update(name, **change)
         screen.show(deployment.raw, views.deployment_table([deployment]))
 
 

@@ -104,3 +104,11 @@ Timeout = Annotated[
 ]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be launched, and launch nothing.")]
+MinReplicas = Annotated[
+    int | None, typer.Option("--min-replicas", min=0, help="Follow the load with no fewer; 0 sleeps when it is idle.")
+]
+MaxReplicas = Annotated[int | None, typer.Option("--max-replicas", min=1, help="Follow the load with no more.")]
+TargetConcurrency = Annotated[
+    int | None, typer.Option("--target-concurrency", min=1, help="Predictions in flight for each replica, on average.")
+]
+IdleSeconds = Annotated[int | None, typer.Option("--idle-seconds", min=1, help="Without a prediction until it sleeps.")]

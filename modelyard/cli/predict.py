@@ -1,17 +1,17 @@
-"""`yard predict`: ask a deployed model."""
+"""`yard predict` and `yard result`: ask a deployed model, now or for an answer later."""
 
 from __future__ import annotations
 
 import sys
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from modelyard.cli.options import OutputForm, Url, duration, json_value, session
+from modelyard.cli.options import OutputForm, Timeout, Url, Wait, duration, json_value, session
 from modelyard.cli.screen import Screen
 from modelyard.errors import ModelyardError
+from modelyard.records import Prediction
 
 
 def predict(
@@ -40,6 +40,9 @@ def predict(
             show_default=False,
         ),
     ] = None,
+    later: Annotated[
+        bool, typer.Option("--async", help="Print an id now; `yard result ID` prints the answer later.")
+    ] = False,
     url: Url = None,
     output: OutputForm = None,
 ) -> None:
@@ -49,14 +52,42 @@ def predict(
     if sum(source is not None for source in (stdin, features, data, file)) != 1:
         raise typer.BadParameter("Give one of --features, --data, --file and -.")
     with session(ctx, url, output) as (client, screen):
-        ask = partial(client.predict, task, timeout=timeout, on_repeat=_Waiting(screen))
-        if features is not None:
-            answer = ask(features=json_value(features), user_id=user)
-        elif data is not None:
-            answer = ask(data=json_value(data), user_id=user)
+        question = _question(features, data, file, user)
+        if later:
+            _show_accepted(screen, client.predict_async(task, **question))
         else:
-            answer = ask(body=_body(file or "-"))
-        screen.show_json(answer)
+            screen.show_json(client.predict(task, **question, timeout=timeout, on_repeat=_Waiting(screen)))
+
+
+def result(
+    ctx: typer.Context,
+    id: Annotated[str, typer.Argument(help="What `yard predict --async` printed.", show_default=False)],
+    wait: Wait = False,
+    timeout: Timeout = None,
+    url: Url = None,
+    output: OutputForm = None,
+) -> None:
+    """Print the answer to a prediction that was asked for with --async; exit code 4 while there is none."""
+    with session(ctx, url, output) as (client, screen):
+        screen.show_json(client.result(id, timeout=timeout if wait else 0))
+
+
+def _question(features: str | None, data: str | None, file: str | None, user: str | None) -> dict[str, Any]:
+    """What `Client.predict` is asked with."""
+    if features is not None:
+        return {"features": json_value(features), "user_id": user}
+    if data is not None:
+        return {"data": json_value(data), "user_id": user}
+    return {"body": _body(file or "-")}
+
+
+def _show_accepted(screen: Screen, prediction: Prediction) -> None:
+    """The id alone on stdout, for scripts; or the API's JSON."""
+    if screen.wants_json:
+        screen.show_json(prediction.raw)
+        return
+    screen.line(prediction.id)
+    screen.say(f"Its answer: yard result {prediction.id} --wait")
 
 
 class _Waiting:

@@ -7,7 +7,20 @@ from typing import Annotated
 import typer
 
 from modelyard.cli import views
-from modelyard.cli.options import DryRun, OutputForm, Timeout, Url, Wait, hyperparameters, location, session
+from modelyard.cli.options import (
+    DryRun,
+    IdleSeconds,
+    MaxReplicas,
+    MinReplicas,
+    OutputForm,
+    TargetConcurrency,
+    Timeout,
+    Url,
+    Wait,
+    hyperparameters,
+    location,
+    session,
+)
 from modelyard.cli.screen import Screen
 from modelyard.client import Client
 from modelyard.outcomes import TaskFailed, check
@@ -80,7 +93,13 @@ def deploy(
         str | None, typer.Option("--model-id", help="What to call the served model; else the task id.")
     ] = None,
     task_id: TaskId = None,
-    replicas: Annotated[int, typer.Option("--replicas", min=0, help="How many equal servers.")] = 1,
+    replicas: Annotated[
+        int | None, typer.Option("--replicas", min=0, help="How many equal servers: a fixed number, 1 unless said.")
+    ] = None,
+    min_replicas: MinReplicas = None,
+    max_replicas: MaxReplicas = None,
+    target_concurrency: TargetConcurrency = None,
+    idle_seconds: IdleSeconds = None,
     gpu: Gpu = False,
     wait: Wait = False,
     timeout: Timeout = None,
@@ -88,7 +107,7 @@ def deploy(
     url: Url = None,
     output: OutputForm = None,
 ) -> None:
-    """Serve a model."""
+    """Serve a model, in a fixed number of replicas or in as many as its load takes."""
     if (run is None) == (model_name is None):
         raise typer.BadParameter("Name the model by --run, or by --model-name with --alias or --version.")
     request = DeploymentRequest(
@@ -101,6 +120,10 @@ def deploy(
         task_id=task_id,
         use_gpu=gpu,
         replicas=replicas,
+        min_replicas=min_replicas,
+        max_replicas=max_replicas,
+        target_concurrency=target_concurrency,
+        idle_seconds=idle_seconds,
     )
     with session(ctx, url, output) as (client, screen):
         if dry_run:

@@ -20,6 +20,7 @@ from modelyard.records import (
     Profile,
     Progress,
     Termination,
+    Wake,
 )
 
 _METRICS_SHOWN = 4
@@ -151,7 +152,14 @@ def _deployment_facts(status: DeploymentStatus) -> list[tuple[str, str]]:
         ("Restarts", str(status.restarts or "")),
         ("MLflow run", status.mlflow_run_id or ""),
         ("Version", status.model_version or ""),
+        ("Last wake", _wake(status.last_wake) if status.last_wake else ""),
     ]
+
+
+def _wake(wake: Wake) -> str:
+    phases = ("schedule", "pull", "start", "fetch", "load", "warm_up")
+    taken = ", ".join(f"{phase.replace('_', '-')} {getattr(wake, phase):.2f}" for phase in phases)
+    return f"{wake.total:.2f} s ({taken})"
 
 
 def _table(titles: Sequence[str] | None, rows: Iterable[Sequence[str]]) -> Table:

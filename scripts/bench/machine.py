@@ -60,10 +60,21 @@ def descendants(root: int) -> list[int]:
 
 def _stat(pid: int) -> list[str]:
     """The fields of /proc/PID/stat behind the name; none if the process is gone."""
+    return _read(pid, "stat").rpartition(")")[2].split()
+
+
+def _read(pid: int, name: str) -> str:
+    """A file of /proc/PID; empty if the process is gone."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return Path(f"/proc/{pid}/{name}").read_text()
     except OSError:
-        return []
+        return ""
+
+
+def born(pid: int) -> str:
+    """What tells this process from a later one with the same id; empty if it is gone."""
+    fields = _stat(pid)
+    return fields[19] if fields else ""
 
 
 class Foreign:
@@ -86,6 +97,21 @@ def wait_until_quiet(limit: float) -> bool:
         if foreign.cores() < QUIET:
             return True
     return False
+
+
+def memory_megabytes(root: int) -> tuple[float, float]:
+    """Of one process and all that descends from it: the sums of resident and of proportional memory.
+
+    The first counts what processes share in each of them, the second shares it out, also with processes that are not
+    of this tree.
+    """
+    total = {"Rss": 0, "Pss": 0}
+    for pid in [root, *descendants(root)]:
+        for line in _read(pid, "smaps_rollup").splitlines():
+            name, _, rest = line.partition(":")
+            if name in total:
+                total[name] += int(rest.split()[0])
+    return total["Rss"] / 1000 * 1.024, total["Pss"] / 1000 * 1.024
 
 
 def resident_megabytes(pid: int) -> float:

@@ -6,11 +6,14 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+import machine
 
 NGINX = """
 worker_processes 1; daemon off; pid {folder}/pid; error_log {folder}/error.log crit;
@@ -41,13 +44,22 @@ def nginx(folder: Path, name: str, http: str) -> list[str]:
 
 @contextmanager
 def running(
-    command: Sequence[str], port: int, *, core: int, environment: Mapping[str, str] | None = None, limit: float = 30
+    command: Sequence[str],
+    port: int,
+    *,
+    core: int,
+    environment: Mapping[str, str] | None = None,
+    folder: Path | None = None,
+    limit: float = 30,
 ) -> Iterator[int]:
-    """The process id of `command`, pinned to `core`, once it listens on `port`; at the end nothing of it is left."""
+    """The process id of `command`, pinned to `core`, once it listens on `port`; at the end nothing of it is left.
+
+    It runs in `folder`. What it starts is ended too, even in sessions of its own.
+    """
     with tempfile.TemporaryFile("w+") as output:
         process = subprocess.Popen(
             ["taskset", "-c", str(core), *command],
-            env={**os.environ, **(environment or {})},
+            env={**os.environ, **(environment or {})}, cwd=folder,
             stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
         try:
@@ -62,13 +74,23 @@ def running(
             _end(process)
 
 
+def leave_nothing_running() -> None:
+    """From here on a SIGTERM ends this program as an exit does: what it has started is ended with it."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+
+
 def _end(process: subprocess.Popen[bytes]) -> None:
+    below = {pid: machine.born(pid) for pid in machine.descendants(process.pid)}
     process.terminate()
     try:
         process.wait(10)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+    for pid, born in below.items():
+        if born and machine.born(pid) == born:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
 
 def _listening(port: int) -> bool:

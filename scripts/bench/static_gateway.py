@@ -9,6 +9,7 @@ import os
 from typing import Any
 
 from app.core.addresses import Address
+from app.core.routing import Backend, RouteSpec
 from app.core.settings import PredictSettings
 from app.proxy.asgi import PredictProxy
 from app.proxy.metrics import Metrics
@@ -22,5 +23,6 @@ async def nothing_here(scope: Any, receive: Any, send: Any) -> None:
 
 
 routes = RouteTable(Metrics())
-routes.update({"bench": [Address("127.0.0.1", int(os.environ["BENCH_UPSTREAM"]))]})
+upstream = Address("127.0.0.1", int(os.environ["BENCH_UPSTREAM"]))
+routes.update({"bench": RouteSpec((Backend((upstream,)),))})
 app = PredictProxy(nothing_here, routes, PredictSettings())

@@ -56,6 +56,7 @@ class FakeGateway:
         self.logs: dict[str, bytes] = {}
         self.seen: list[Seen] = []
         self.predictions: list[Any] = []
+        self.results: dict[str, deque[tuple[int, Any]]] = {}  # by id: what each reading of it finds; the last one stays
         self.faults: deque[Fault] = deque()
         self.cuts: deque[int] = deque()
         self.streamed: list[int] = []  # how many bytes of body each log stream has had

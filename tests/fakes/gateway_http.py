@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
+from collections import deque
 from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, Any
@@ -94,7 +95,28 @@ class Conversation(BaseHTTPRequestHandler):
         if task_id not in self.gateway.deployments:
             return self._problem(404, "deployment-not-found", f"There is no deployment {task_id!r}.")
         self.gateway.predictions.append(self.body)
+        if "respond-async" in self.headers.get("prefer", ""):
+            return self._later(task_id)
         return self._json(200, {"predictions": [sum(row) for row in self.body["data"]["features"]]})
+
+    def _later(self, task_id: str) -> None:
+        """The first reading of the result finds it pending, and with a wait it is there at once."""
+        id = f"id-{len(self.gateway.results)}"
+        answer = (200, {"predictions": [sum(row) for row in self.body["data"]["features"]]})
+        pending = (202, {"id": id, "taskId": task_id, "status": "Pending", "ahead": 2, "estimateSeconds": 1.5})
+        waits = "wait=0" not in self.headers.get("prefer", "")
+        self.gateway.results[id] = deque([answer] if waits else [pending, pending, answer])
+        self._result(id)
+
+    def _result(self, id: str) -> None:
+        if (script := self.gateway.results.get(id)) is None:
+            return self._problem(404, "prediction-not-found", f"There is no prediction {id!r}.")
+        status, content = script.popleft() if len(script) > 1 else script[0]
+        place = f"/api/v1/inference/result/{id}"
+        told = {"Prediction-Status": "Pending", "Location": place}
+        if status != 202:
+            told = {"Prediction-Status": "Done", "Content-Location": place}
+        return self._answer(status, json.dumps(content).encode(), "application/json", told)
 
     def _catalog(self, what: str) -> None:
         epochs = {"type": "integer", "default": 20, "minimum": 1, "maximum": None, "choices": None}
@@ -200,5 +222,6 @@ _ROUTES = (
     (rf"DELETE /api/v1/{_NOUN}/{_ID}", Conversation._delete),
     (rf"PATCH /api/v1/inference/deployments/{_ID}", Conversation._change),
     (rf"POST /api/v1/inference/{_ID}/predict", Conversation._predict),
+    (rf"GET /api/v1/inference/result/{_ID}", Conversation._result),
     (r"GET /api/v1/(profiles|capabilities)", Conversation._catalog),
 )

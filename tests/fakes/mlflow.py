@@ -20,13 +20,15 @@ class FakeRun:
     model_id: str | None = None
     status: str = "RUNNING"
     profile: str | None = None
+    facts: str | None = None
 
     def as_json(self) -> dict[str, Any]:
         outputs = {"model_outputs": [{"model_id": self.model_id}]} if self.model_id else {}
         values = {key: value if math.isfinite(value) else str(value) for key, value in self.metrics.items()}
         metrics = [{"key": key, "value": value} for key, value in values.items()]
         info = {"run_id": self.run_id, "status": self.status}
-        tags = [{"key": "modelyard.profile", "value": self.profile}] if self.profile else []
+        known = {"modelyard.profile": self.profile, "modelyard.facts": self.facts}
+        tags = [{"key": key, "value": value} for key, value in known.items() if value]
         return {"info": info, "data": {"metrics": metrics, "tags": tags}, "outputs": outputs}
 
 

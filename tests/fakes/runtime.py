@@ -10,6 +10,7 @@ from itertools import count
 from app.core.addresses import Address
 from app.core.conditions import Termination, TerminationReason
 from app.core.errors import FrameworkMissing, LogNotFound, NeverFits, QueueUnavailable, RuntimeUnavailable
+from app.core.scaling import StartPhase
 from app.core.specs import JobSpec, ServerSpec
 from app.runtimes.base import (
     JobObservation,
@@ -26,6 +27,7 @@ from app.runtimes.local.rollouts import next_step
 
 ENDED = (ProcessState.EXITED,)
 FIRST_PORT = 9000
+_PHASES = {ProcessState.WAITING: StartPhase.SCHEDULE, ProcessState.STARTING: StartPhase.LOAD}
 
 
 @dataclass
@@ -88,6 +90,8 @@ class FakeRuntime:
         self.outage: RuntimeUnavailable | None = None
         self.launched: list[str] = []  # the name of a job, or of a replica, at each start
         self.runs: dict[str, str] = {}  # of MLflow, by job
+        self.observations = 0  # of servers
+        self.listens_at: Address | None = None  # every replica; else each at a port where nobody is
         self._tasks: dict[str, FakeTask] = {}
         self._ports = iter(range(FIRST_PORT, 65536))
 
@@ -100,6 +104,12 @@ class FakeRuntime:
 
     def becomes_ready(self, name: str, replica: int = 0) -> None:
         self._change(self._process(name, replica), ProcessState.RUNNING)
+
+    def serves_at(self, name: str, address: Address, replica: int = 0) -> None:
+        """The replica is ready, at an address where something answers."""
+        process = self._process(name, replica)
+        process.address = address
+        self._change(process, ProcessState.RUNNING)
 
     def is_unready(self, name: str, reason: str, message: str, replica: int = 0) -> None:
         self._change(self._process(name, replica), ProcessState.STARTING, reason, message)
@@ -174,6 +184,7 @@ class FakeRuntime:
         return {name: self._job(task) for name, task in self._of_kind(JobSpec, names)}
 
     async def observe_servers(self, names: Collection[str]) -> Mapping[str, ServerObservation]:
+        self.observations += 1
         await self.check()
         self._settle()
         return {name: self._server(task) for name, task in self._of_kind(ServerSpec, names)}
@@ -282,7 +293,7 @@ class FakeRuntime:
         process.started_at = self.clock()
         self.launched.append(process.name if isinstance(task.spec, JobSpec) else f"{process.name}-{process.index}")
         if isinstance(task.spec, ServerSpec):
-            process.address = Address("127.0.0.1", next(self._ports))
+            process.address = self.listens_at or Address("127.0.0.1", next(self._ports))
         self._change(process, ProcessState.RUNNING if isinstance(task.spec, JobSpec) else ProcessState.STARTING)
         self.started(process)
 
@@ -322,7 +333,7 @@ class FakeRuntime:
         replicas = tuple(
             ReplicaObservation(
                 f"{one.name}-{one.index}", one.state, one.reason, one.message, one.address,
-                max(0, one.starts - 1), one.termination, one.digest,
+                max(0, one.starts - 1), one.termination, one.digest, _PHASES.get(one.state),
             )
             for one in task.processes
         )  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -88,6 +89,11 @@ class ServerProcess:
     def await_ready(self) -> None:
         until(lambda: self.process.poll() is not None or self.ask("GET", "/health/ready")[0] == 200, "ready")
         assert self.process.poll() is None, self.log
+
+    @property
+    def memory(self) -> int:
+        """Resident bytes."""
+        return int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]) * resource.getpagesize()
 
     def exit_code(self) -> int:
         return self.process.wait(DEADLINE_SECONDS)

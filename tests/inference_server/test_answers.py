@@ -92,6 +92,38 @@ def test_clients_that_go_away_do_not_stop_it(server: ServerProcess) -> None:
     assert server.predict(EXAMPLE)[0] == 200
 
 
+def test_a_hundred_megabytes_of_digits_are_refused_in_little_memory(server: ServerProcess) -> None:
+    host, _, port = server.address.rpartition(":")
+    before = server.memory
+    digits = b"1" * (1 << 20)
+    for length, pieces in (("Content-Length: 104857600", digits), ("Transfer-Encoding: chunked", b"100000\r\n%b\r\n")):
+        with socket.create_connection((host, int(port)), timeout=60) as raw:
+            raw.sendall(f"POST /predict HTTP/1.1\r\nHost: x\r\n{length}\r\n\r\n".encode())
+            for _ in range(100):
+                raw.sendall(pieces % digits if b"%b" in pieces else pieces)
+            assert raw.recv(1 << 16).startswith(b"HTTP/1.1 413 ")
+    assert server.memory - before < 100 << 20
+    assert server.predict(EXAMPLE)[0] == 200
+
+
+def test_many_tiny_requests_on_one_connection_are_answered_in_the_same_memory(server: ServerProcess) -> None:
+    host, _, port = server.address.rpartition(":")
+    body = b'{"data":{"features":[[40,"Oslo",true,900]]}}'
+    request = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+    sizes = []
+    with socket.create_connection((host, int(port)), timeout=60) as raw, raw.makefile("rb") as answers:
+        for _ in range(4):
+            sender = threading.Thread(target=raw.sendall, args=(request * 1000,))
+            sender.start()
+            for _ in range(1000):
+                head = b"".join(iter(answers.readline, b"\r\n"))
+                assert head.startswith(b"HTTP/1.1 200 ")
+                answers.read(int(head.split(b"content-length: ")[1].split(b"\r")[0]))
+            sender.join()
+            sizes.append(server.memory)
+    assert sizes[-1] - sizes[0] < 4 << 20
+
+
 def test_health_is_answered_while_it_predicts(server: ServerProcess) -> None:
     statuses: list[int] = []
     large = threading.Thread(target=lambda: statuses.append(server.predict(EXAMPLE * 40_000)[0]))

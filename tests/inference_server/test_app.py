@@ -5,50 +5,28 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
-import httpx2
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from inference_server.app import InferenceApp
+from inference_server.batching import Bounds as BatchBounds
+from inference_server.batching import RowsMiscounted
 from inference_server.families.base import InputUnreadable
-from inference_server.model import READY, Phase, RowsMiscounted
-from inference_server.protocols import read_body, write_body
-from inference_server.worker import Worker
+from inference_server.model import Phase
+from inference_server.reading import Bounds
+from tests.inference_server.answering import Echo, client
 
 GOOD = b'{"data": [1, 2]}'
 
 
-class Echo:
-    """A model that answers its input; `work` is done first, in the worker's thread."""
-
-    def __init__(self, work: Callable[[], None] = lambda: None) -> None:
-        self.phase = READY
-        self.work = work
-
-    @property
-    def is_ready(self) -> bool:
-        return self.phase is READY
-
-    def answer(self, body: bytes | bytearray) -> bytes:
-        content = read_body(body)
-        self.work()
-        return write_body({"predictions": content})
-
-    def describe(self) -> dict[str, Any]:
-        return {"modelId": "echo"}
-
-
-def client(model: Echo, body_limit: int = 1000, most_waiting: int = 10) -> httpx2.AsyncClient:
-    app: Any = InferenceApp(model, Worker(most_waiting), body_limit)  # type: ignore[arg-type]
-    return httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://server")
+SMALL = Bounds(body_bytes=1000, dropped_bodies=1000)
 
 
 def raising(error: BaseException) -> Echo:
-    def work() -> None:
+    def work(rows: Any) -> None:
         raise error
 
     return Echo(work)
@@ -57,7 +35,7 @@ def raising(error: BaseException) -> Echo:
 async def test_a_prediction_is_answered_as_json() -> None:
     async with client(Echo()) as http:
         got = await http.post("/predict", content=b'{"userId": "user-1234", "data": {"a": [1]}}')
-    assert (got.status_code, got.json()) == (200, {"predictions": {"a": [1]}})
+    assert (got.status_code, got.json()) == (200, {"predictions": [{"a": [1]}]})
     assert got.headers["content-type"] == "application/json"
 
 
@@ -72,15 +50,16 @@ async def test_a_prediction_is_answered_as_json() -> None:
         (b'{"data": 1e999}', "The body is not JSON", ""),
         (b"[" * 100_000, "The body is not JSON", ""),
         (b'{"data":' + b"[" * 5000 + b"]" * 5000 + b"}", "The body is not JSON", ""),
-        (b"[]", "The body is a list; it must be an object with data.", ""),
+        (b"[]", "The body is a list; it must be an object.", ""),
         (b"null", "The body is null", ""),
         (b"{}", "The body has no data.", "/data"),
         (b'{"userId": 5, "data": 1}', "userId is the number 5; it must be a text.", "/userId"),
-        (b'{"data": 1, "a/b": 2}', 'The body has an unknown field "a/b"; known are userId and data.', "/a~1b"),
+        (b'{"data": 1, "stream": 1}', "stream is the number 1; it must be true or false.", "/stream"),
+        (b'{"data": 1, "a/b": 2}', 'The body has an unknown field "a/b"; known are userId, data, stream.', "/a~1b"),
     ],
 )
 async def test_a_body_that_is_no_request_is_422_and_says_why(body: bytes, detail: str, pointer: str) -> None:
-    async with client(Echo(), body_limit=200_000) as http:
+    async with client(Echo()) as http:
         got = await http.post("/predict", content=body)
     problem = got.json()
     assert got.status_code == problem["status"] == 422
@@ -145,7 +124,7 @@ async def test_unknown_paths_and_methods_are_problems() -> None:
 async def test_a_body_may_be_as_large_as_the_limit_and_no_larger() -> None:
     fits = b'{"data":' + b" " * 990 + b"1}"
     assert len(fits) == 1000
-    async with client(Echo()) as http:
+    async with client(Echo(), reading=SMALL) as http:
         assert (await http.post("/predict", content=fits)).status_code == 200
         got = await http.post("/predict", content=fits + b" ")
     assert (got.status_code, got.json()["code"]) == (413, "body-too-large")
@@ -157,7 +136,7 @@ async def test_a_body_without_a_length_is_limited_too() -> None:
         for _ in range(1000):
             yield b" " * 100
 
-    async with client(Echo()) as http:
+    async with client(Echo(), reading=SMALL) as http:
         got = await http.post("/predict", content=endless())
     assert got.status_code == 413
 
@@ -179,7 +158,7 @@ async def test_before_the_model_is_ready_it_answers_503(path: str) -> None:
 async def test_health_is_answered_while_a_prediction_runs() -> None:
     started, go_on = threading.Event(), threading.Event()
 
-    def work() -> None:
+    def work(rows: Any) -> None:
         started.set()
         assert go_on.wait(30)
 
@@ -196,23 +175,26 @@ async def test_health_is_answered_while_a_prediction_runs() -> None:
 async def test_predictions_run_one_at_a_time() -> None:
     inside, most = 0, 0
 
-    def work() -> None:
+    def work(rows: Any) -> None:
         nonlocal inside, most
         inside += 1
         most = max(most, inside)
         threading.Event().wait(0.001)
         inside -= 1
 
-    async with client(Echo(work), most_waiting=50) as http:
+    async with client(Echo(work)) as http:
         answers = await asyncio.gather(*(http.post("/predict", content=GOOD) for _ in range(30)))
     assert {answer.status_code for answer in answers} == {200}
     assert most == 1
 
 
 async def test_more_than_the_queue_holds_is_503_and_later_ones_are_answered_again() -> None:
-    go_on = threading.Event()
-    async with client(Echo(lambda: (go_on.wait(30), None)[1]), most_waiting=3) as http:
-        tasks = [asyncio.create_task(http.post("/predict", content=GOOD)) for _ in range(5)]
+    started, go_on = threading.Event(), threading.Event()
+    model = Echo(lambda rows: (started.set(), go_on.wait(30), None)[2])
+    async with client(model, batching=BatchBounds(waiting=2)) as http:
+        tasks = [asyncio.create_task(http.post("/predict", content=GOOD))]
+        assert await asyncio.to_thread(started.wait, 30)
+        tasks += [asyncio.create_task(http.post("/predict", content=GOOD)) for _ in range(4)]
         refused, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         got = refused.pop().result()
         assert (got.status_code, got.json()["code"], got.headers["retry-after"]) == (503, "too-busy", "1")
@@ -225,7 +207,7 @@ async def test_more_than_the_queue_holds_is_503_and_later_ones_are_answered_agai
 async def test_large_bodies_that_wait_cannot_fill_the_memory() -> None:
     go_on = threading.Event()
     large = b'{"data":' + b" " * 900 + b"1}"
-    async with client(Echo(lambda: (go_on.wait(30), None)[1]), most_waiting=100) as http:
+    async with client(Echo(lambda rows: (go_on.wait(30), None)[1]), reading=SMALL) as http:
         tasks = [asyncio.create_task(http.post("/predict", content=large)) for _ in range(8)]
         refused, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         assert refused.pop().result().json()["code"] == "too-busy"
@@ -233,20 +215,6 @@ async def test_large_bodies_that_wait_cannot_fill_the_memory() -> None:
         statuses = [answer.status_code for answer in await asyncio.gather(*tasks)]
         assert statuses.count(200) == 4
         assert (await http.post("/predict", content=large)).status_code == 200
-
-
-async def test_a_client_that_goes_away_while_it_sends_is_no_error() -> None:
-    sent: list[Any] = []
-
-    async def receive() -> dict[str, Any]:
-        return {"type": "http.disconnect"}
-
-    async def send(message: Any) -> None:
-        sent.append(message)
-
-    app: Any = InferenceApp(Echo(), Worker())  # type: ignore[arg-type]
-    await app({"type": "http", "method": "POST", "path": "/predict", "headers": []}, receive, send)
-    assert sent == []
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)

@@ -10,16 +10,15 @@ from typing import Any
 
 import pytest
 
+from inference_server.batching import RowsMiscounted, counted
 from inference_server.contract import ServerInput
 from inference_server.digest import directory_digest
 from inference_server.families.base import ModelUnreadable
 from inference_server.families.skops_reader import read_skops
-from inference_server.model import RowsMiscounted, ServedModel
+from inference_server.model import ServedModel
 from tests.fakes.mlflow_rest import FakeMlflowRest
 from tests.inference_server.models import EXAMPLE, write_model
 from tests.inference_server.server_process import letter
-
-BODY = json.dumps({"data": {"features": EXAMPLE}}).encode()
 
 
 @pytest.fixture
@@ -48,7 +47,8 @@ def test_a_prepared_model_is_ready_and_answers(wanted: ServerInput) -> None:
     assert model.phase.reason == "Starting"
     model.prepare()
     assert model.is_ready
-    assert len(json.loads(model.answer(BODY))["predictions"]) == len(EXAMPLE)
+    outputs = model.predict(model.family.parse({"features": EXAMPLE}))
+    assert len(model.rendered(outputs)["predictions"]) == len(EXAMPLE)
     assert list(model.describe()["seconds"]) == ["fetch", "load", "warmUp"]
 
 
@@ -137,9 +137,19 @@ class Forgetful:
         return {"predictions": [0] * self.rendered}
 
 
-@pytest.mark.parametrize(("predicted", "rendered"), [(2, 2), (3, 2), (4, 3), (0, 0)])
-def test_a_model_that_loses_rows_is_never_believed(wanted: ServerInput, predicted: int, rendered: int) -> None:
+@pytest.mark.parametrize(
+    ("predicted", "rendered", "words"),
+    [
+        (2, 2, "3 rows, 2 outputs"),
+        (4, 3, "3 rows, 4 outputs"),
+        (0, 0, "3 rows, 0 outputs"),
+        (3, 2, "3 outputs, 2 predictions"),
+    ],
+)
+def test_a_model_that_loses_rows_is_never_believed(
+    wanted: ServerInput, predicted: int, rendered: int, words: str
+) -> None:
     model = ServedModel(wanted)
     model._family = Forgetful(predicted, rendered)
-    with pytest.raises(RowsMiscounted, match=rf"3 rows, {predicted} outputs, {rendered} predictions"):
-        model.answer(b'{"data": 1}')
+    with pytest.raises(RowsMiscounted, match=words):
+        model.rendered(counted(model.predict, [1, 2, 3]))

@@ -357,3 +357,22 @@ def test_an_option_of_the_command_wins_over_the_one_before_it(gateway: FakeGatew
     result = CliRunner().invoke(app, words)
     assert result.exit_code == 0
     assert result.stdout.startswith("JOB")
+
+
+def test_deploy_with_bounds_leaves_the_number_to_the_platform(yard: Yard, gateway: FakeGateway) -> None:
+    bounds = ("--min-replicas", "0", "--max-replicas", "4", "--target-concurrency", "8", "--idle-seconds", "60")
+    yard("deploy", "--profile", "p", "--run", "r", "--task-id", "d", *bounds)
+    body = gateway.requests("POST")[0].body
+    assert "replicas" not in body
+    assert [body[name] for name in ("minReplicas", "maxReplicas", "targetConcurrency", "idleSeconds")] == [0, 4, 8, 60]
+    yard("scale", "d", "--max-replicas", "6")
+    assert gateway.requests("PATCH")[0].body == {"maxReplicas": 6}
+
+
+def test_one_that_sleeps_is_listed_so_with_its_last_wake(yard: Yard, gateway: FakeGateway) -> None:
+    gateway.add_deployment("idle", status="Asleep", replicas=0)
+    gateway.deployments["idle"]["status"]["lastWake"] = {"schedule": 0.5, "load": 1, "warmUp": 0.25, "total": 1.75}
+    assert "Asleep" in yard("ls", "deployments").stdout
+    assert "1.75 s (schedule 0.50, pull 0.00, start 0.00, fetch 0.00, load 1.00, warm-up 0.25)" in " ".join(
+        yard("status", "idle").stdout.split()
+    )

@@ -57,6 +57,13 @@ class GatewayProcess:
     def stop(self) -> None:
         self._end(signal.SIGTERM)
 
+    def freeze(self) -> None:
+        """As a machine does that runs out of everything: it does nothing, and knows nothing of it."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._signal(signal.SIGCONT)
+
     def log(self) -> str:
         return (self.home.parent / "gateway.log").read_text()
 
@@ -65,6 +72,10 @@ class GatewayProcess:
             self._process.send_signal(number)
             self._process.wait(30)
             self._process = None
+
+    def _signal(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
 
     def _answers(self) -> bool:
         assert self._process is not None

@@ -12,6 +12,7 @@ import pytest
 
 from inference_server.card import ModelCard
 from inference_server.digest import directory_digest
+from inference_server.facts import Facts
 from tests.support.mlflow import MlflowServer
 from tests.trainer.conftest import Start
 from tests.trainer.jobs import Job
@@ -82,7 +83,10 @@ def test_a_trained_model_is_in_mlflow_with_everything_that_is_known_of_it(
 
     folder = artifacts_of(mlflow, run)
     assert directory_digest(folder) == tags["modelyard.model_digest"]
-    assert ModelCard.read(folder).target == "target"
+    card = ModelCard.read(folder)
+    assert card.target == "target"
+    assert (card.is_compiled, (folder / "model.onnx").exists()) == (True, True)
+    assert card.compiled is not None and card.compiled["rows"] == 20 + 2 * 20
     mlmodel = (folder / "MLmodel").read_text()
     assert "modelyard:" in mlmodel and "sklearn:" in mlmodel and "signature:" in mlmodel
     assert json.loads((folder / "input_example.json").read_text())["columns"] == ["a", "b"]
@@ -90,6 +94,9 @@ def test_a_trained_model_is_in_mlflow_with_everything_that_is_known_of_it(
     assert "scikit-learn==" in (environment / "environment.txt").read_text()
     [version] = versions_of(mlflow, one)
     assert version["run_id"] == run["info"]["run_id"]
+    facts = Facts.from_tag(tags["modelyard.facts"])
+    assert facts is not None and facts.served == "compiled" and facts.reason == card.compiled["reason"]
+    assert tags_of(version)["modelyard.facts"] == tags["modelyard.facts"]
 
 
 def test_a_finished_job_that_is_started_again_does_nothing(job: Start, mlflow: MlflowServer, tmp_path: Path) -> None:

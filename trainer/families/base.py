@@ -8,7 +8,7 @@ sides must do alike: architectures, preprocessing, allow-lists.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -71,6 +71,9 @@ class Family(Protocol):
 
     def save(self, folder: Path) -> ModelCard:
         """Write the model's files into this empty folder, and return its card (which the run writes)."""
+
+    def held_out(self) -> Sequence[Any]:
+        """The `data` of predict requests, as JSON values, made of some of the held-out rows."""
 
     def signature(self) -> Any:
         """The model's `mlflow.models.ModelSignature`."""

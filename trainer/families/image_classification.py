@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from torch.nn import functional
 from inference_server.card import ModelCard
 from inference_server.families.cnn import Architecture, ResidualNetwork
 from inference_server.families.image_classification import ImageClassification as Serving
-from inference_server.families.images import Pixels, Scaling
+from inference_server.families.images import MAX_SIDE, Pixels, Scaling
 from inference_server.families.weights import FILE_NAME, load_weights, save_weights
 from trainer.datasets import split_indices
 from trainer.families.base import DataUnreadable
@@ -29,6 +29,8 @@ from trainer.families.warm_start import card_of, check_classes, reading_initial_
 FAMILY = "image_classification"
 
 _EXAMPLE_SIDE = 32
+_COMPARED_IMAGES = 200
+_COMPARED_PIXELS = 4 << 20
 
 
 class ImageClassification(Fitted):
@@ -67,10 +69,14 @@ class ImageClassification(Fitted):
         save_weights(self._network, folder / FILE_NAME)
         return ModelCard(
             family=FAMILY,
-            input_example={"images": [_png(self._images.pixels[self._test[0]])]},
+            input_example={"images": [_png(self._images.pixels[self._test[0]], _EXAMPLE_SIDE)]},
             classes=self._images.classes,
             details={"architecture": self._architecture.to_json(), "image": self._scaling.to_json()},
         )
+
+    def held_out(self) -> Sequence[Any]:
+        most = max(2, min(_COMPARED_IMAGES, _COMPARED_PIXELS // self._scaling.size**2))
+        return [{"images": [_png(self._images.pixels[row]) for row in self._test[:most]]}]
 
     def signature(self) -> Any:
         from mlflow.models import ModelSignature
@@ -123,9 +129,9 @@ def augmented(images: torch.Tensor) -> torch.Tensor:
     return padded[row, channel, down.view(rows, 1, size, 1), right.view(rows, 1, 1, size)]
 
 
-def _png(pixels: Pixels) -> str:
+def _png(pixels: Pixels, largest_side: int = MAX_SIDE) -> str:
     image = Image.fromarray(pixels)
-    image.thumbnail((_EXAMPLE_SIDE, _EXAMPLE_SIDE))
+    image.thumbnail((largest_side, largest_side))
     content = BytesIO()
     image.save(content, "PNG")
     return base64.b64encode(content.getvalue()).decode("ascii")

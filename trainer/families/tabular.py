@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -36,6 +36,7 @@ STATE_FILE = "state.skops"
 EXAMPLE_ROWS = 3
 _FITTED_ROWS = 200_000
 _CHUNK_ROWS = 65_536
+_COMPARED_ROWS = 2000
 
 
 class _Tabular(ABC):
@@ -86,7 +87,13 @@ class _Tabular(ABC):
         perceptron.dump(self._estimator, folder / MODEL_FILE)
         self._network._optimizer = optimizer
         details = {"features": [asdict(feature) for feature in self._features]}
-        return ModelCard(self.family, {"features": self._example()}, self._target, self._classes(), details)
+        return ModelCard(
+            self.family, {"features": self._as_sent(self._test[:EXAMPLE_ROWS])}, self._target, self._classes(), details
+        )
+
+    def held_out(self) -> Sequence[Any]:
+        rows = self._test[:: len(self._test) // _COMPARED_ROWS + 1]
+        return [{"features": self._as_sent(rows)}]
 
     def signature(self) -> Any:
         from mlflow.models import ModelSignature
@@ -142,9 +149,10 @@ class _Tabular(ABC):
             matrix[start : start + len(chunk)] = columns.transform(self._frame.iloc[chunk])
         return matrix
 
-    def _example(self) -> list[list[Any]]:
-        rows = self._frame.iloc[self._test[:EXAMPLE_ROWS]].itertuples(index=False, name=None)
-        return [[_plain(value, f.kind) for value, f in zip(row, self._features, strict=True)] for row in rows]
+    def _as_sent(self, rows: npt.NDArray[np.intp]) -> list[list[Any]]:
+        """These rows as a predict request has them."""
+        chosen = self._frame.iloc[rows].itertuples(index=False, name=None)
+        return [[_plain(value, f.kind) for value, f in zip(row, self._features, strict=True)] for row in chosen]
 
     @abstractmethod
     def _read_labels(self, table: pd.DataFrame) -> tuple[pd.DataFrame, npt.NDArray[Any]]:

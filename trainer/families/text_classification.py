@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,10 @@ from torch.nn import functional
 from transformers import AutoModelForSequenceClassification, DistilBertConfig
 
 from inference_server.card import ModelCard
+from inference_server.families.padding import padded
 from inference_server.families.text_classification import TextClassification as Serving
+from inference_server.families.texts import MAX_CHARACTERS
 from inference_server.families.tokens import FILE_NAME as TOKENIZER
-from inference_server.families.tokens import padded
 from inference_server.families.transformer import ENCODERS, padding, save_config
 from inference_server.families.weights import FILE_NAME, save_weights
 from trainer.datasets import choose_target, choose_text_column, is_text, read_table, split_indices
@@ -36,6 +37,7 @@ FAMILY = "text_classification"
 _SPECIALS = ("<pad>", "<cls>", "<sep>")
 _TEMPLATE = "<cls> $A <sep>"
 _EXAMPLE_CHARACTERS = 200
+_COMPARED_TEXTS = 200
 
 
 class TextClassification(Fitted):
@@ -89,6 +91,9 @@ class TextClassification(Fitted):
             classes=self._classes,
             details={"text": {"maxLength": self._max_length}},
         )
+
+    def held_out(self) -> Sequence[Any]:
+        return [{"texts": [self._texts[row][:MAX_CHARACTERS] for row in self._test[:_COMPARED_TEXTS]]}]
 
     def signature(self) -> Any:
         from mlflow.models import ModelSignature

@@ -11,6 +11,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from app.core.errors import RuntimeUnavailable
 from app.runtimes.base import JobObservation, ServerObservation
 from app.runtimes.kubernetes import jobs, records, servers
+from app.runtimes.kubernetes.asking import Words
 from app.runtimes.kubernetes.client import Client
 from app.runtimes.kubernetes.manifests import MANAGER
 from app.runtimes.kubernetes.places import UNSCHEDULABLE
@@ -35,7 +36,7 @@ class Cluster:
         self._complaints: ByTask[EventRecord] = ByTask()
         self._seen: dict[str, tuple[Room, JobObservation]] = {}
         self._touched: set[str] = set()
-        self.health: dict[str, tuple[str, str]] = {}
+        self.said: dict[str, Words] = {}  # by servers' pods, of themselves
         self.jobs = Watch(client, client.path("batch/v1", "jobs"), _OURS, records.job_record, self._job_changed)
         self.servers = Watch(
             client, client.path("apps/v1", "deployments"), _OURS, records.server_record, self._server_changed
@@ -155,7 +156,7 @@ class Cluster:
 
     def server(self, name: str) -> ServerObservation | None:
         server = self.servers.known.get(name)
-        return servers.observe(server, self.pods_of(name), self.health, self.room, self._reach) if server else None
+        return servers.observe(server, self.pods_of(name), self.said, self.room, self._reach) if server else None
 
 
 class OfTask(Kept, Protocol):

@@ -20,7 +20,9 @@ _LARGEST_ANSWER = 1 << 16
 
 
 class Reach(Protocol):
-    """One way to the pods."""
+    """One way to the pods. `direct`: it leads to a pod as soon as that listens, whatever the cluster says of it."""
+
+    direct: bool
 
     async def prepare(self, server: ServerRecord) -> bool:
         """Make what this way needs besides the Deployment; True if that changed what `address` says. Idempotent."""
@@ -45,6 +47,7 @@ def reach(settings: KubernetesSettings, client: Client) -> Reach:
 class ByPod:
     """Directly, as pods and nodes of the cluster can: the fastest, and each replica's load is known."""
 
+    direct = True
     _session: aiohttp.ClientSession | None = None
 
     async def prepare(self, server: ServerRecord) -> bool:
@@ -70,6 +73,8 @@ class ByPod:
 
 class ByApiServer:
     """Through the API server's proxy, from anywhere that it can be reached from: slow, and needs `pods/proxy`."""
+
+    direct = True
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -98,6 +103,8 @@ class ByService(ByApiServer):
 
     What pods that are not ready say is asked through the API server: no Service leads to them.
     """
+
+    direct = False
 
     def __init__(self, client: Client) -> None:
         super().__init__(client)

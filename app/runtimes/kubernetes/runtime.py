@@ -15,6 +15,7 @@ from app.core.errors import ImageNotAllowed, NeverFits, RuntimeUnavailable
 from app.core.specs import JobSpec, ServerSpec
 from app.runtimes.base import JobObservation, LogChunk, ProcessState, RuntimeCapabilities, ServerObservation, Story
 from app.runtimes.kubernetes import logs, manifests, records
+from app.runtimes.kubernetes.asking import Asker
 from app.runtimes.kubernetes.client import Absent, Client
 from app.runtimes.kubernetes.cluster import Cluster
 from app.runtimes.kubernetes.engines import Engines
@@ -57,6 +58,7 @@ class KubernetesRuntime:
         self._client: Client | None = None
         self._known: Cluster | None = None
         self._tender: Tender | None = None
+        self._asker: Asker | None = None
         self._engines: Engines | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -69,13 +71,15 @@ class KubernetesRuntime:
         way = reach(self._settings, self._client)
         self._known = Cluster(self._client, self._settings.gpus, way, self._changed)
         self._tender = Tender(self._client, self._known, way, self._settings, self._changed)
+        pods, period = self._known.pods, self._settings.period
+        self._asker = Asker(self._client, lambda: pods.known, self._known.said, way, period, self._changed)
         self._engines = Engines(self._client, self._settings.queue)
         self._stories = Stories(self._client, self._known, self._archive)
         self._logs = await logs.connect(
             self._settings, self._client, self._known, self._archive, self._stories, lambda: self.ships()
         )
         loops = [watch.run() for watch in self._known.watches]
-        loops += [self._tender.run(), self._engines.run(), *self._logs.loops()]
+        loops += [self._tender.run(), self._asker.run(), self._engines.run(), *self._logs.loops()]
         self._tasks = [asyncio.create_task(loop) for loop in loops]
         for task in self._tasks:
             task.add_done_callback(_tell_end)
@@ -93,11 +97,13 @@ class KubernetesRuntime:
         if self._client is not None:
             await self._client.close()
         self._tasks, self._client, self._known = [], None, None
-        self._tender, self._engines, self._logs = None, None, None
+        self._tender, self._asker, self._engines, self._logs = None, None, None, None
 
     def _changed(self) -> None:
         if self._tender is not None:
             self._tender.nudge()
+        if self._asker is not None:
+            self._asker.nudge()
         if self._logs is not None:
             self._logs.nudge()
         self._on_change()

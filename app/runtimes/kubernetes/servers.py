@@ -6,23 +6,23 @@ from collections.abc import Mapping, Sequence
 
 from app.core.addresses import Address
 from app.core.conditions import Termination
+from app.core.scaling import StartPhase
 from app.runtimes.base import ProcessState, ReplicaObservation, ServerObservation
+from app.runtimes.kubernetes.asking import READY, Words, words_of
 from app.runtimes.kubernetes.places import Why, why_no_pod, why_waiting
 from app.runtimes.kubernetes.reach import Reach
 from app.runtimes.kubernetes.records import PodRecord, ServerRecord
 from app.runtimes.kubernetes.shortage import Room
 from app.runtimes.kubernetes.termination import of_container
 
-Health = Mapping[str, tuple[str, str]]  # by pod: what it says of itself while it is not ready
+Said = Mapping[str, Words]  # by pod: what it says of itself
 
 
-def observe(
-    server: ServerRecord, pods: Sequence[PodRecord], health: Health, gpus: Room, reach: Reach
-) -> ServerObservation:
+def observe(server: ServerRecord, pods: Sequence[PodRecord], said: Said, gpus: Room, reach: Reach) -> ServerObservation:
     """`pods` the oldest first: a replica's number is its place among them."""
     living = replicas(pods)
     seen = [
-        _replica(f"{server.name}-{index}", pod, health, gpus, reach.address(server, pod) if pod.running_since else None)
+        _replica(f"{server.name}-{index}", pod, said, gpus, reach.address(server, pod) if pod.running_since else None)
         for index, pod in enumerate(living)
     ]
     wanted = 0 if server.deleting else server.wanted
@@ -49,8 +49,8 @@ def replicas(pods: Sequence[PodRecord]) -> list[PodRecord]:
     return [pod for pod in pods if not pod.is_final or pod.deleting]
 
 
-def _replica(name: str, pod: PodRecord, health: Health, gpus: Room, address: Address | None) -> ReplicaObservation:
-    why = _why(pod, health, gpus)
+def _replica(name: str, pod: PodRecord, said: Said, gpus: Room, address: Address | None) -> ReplicaObservation:
+    why = _why(pod, said, gpus)
     end = pod.ended or pod.last_end
     return ReplicaObservation(
         name,
@@ -61,16 +61,25 @@ def _replica(name: str, pod: PodRecord, health: Health, gpus: Room, address: Add
         restarts=pod.restarts,
         last_termination=of_container(end) if end else None,
         digest=pod.digest,
+        phase=_phase(pod, said),
+        seconds=words_of(pod, said).seconds,
     )
 
 
-def _why(pod: PodRecord, health: Health, gpus: Room) -> Why:
+def _phase(pod: PodRecord, said: Said) -> StartPhase:
+    if pod.running_since is not None:
+        return words_of(pod, said).phase
+    return StartPhase.PULL if pod.node else StartPhase.SCHEDULE
+
+
+def _why(pod: PodRecord, said: Said, gpus: Room) -> Why:
     if pod.deleting:
         return Why(ProcessState.STOPPING, "Stopped", "It was told to stop and has not ended yet.")
     if pod.running_since is not None:
-        if pod.ready:
+        words = words_of(pod, said)
+        if pod.ready or words.reason == READY:
             return Why(ProcessState.RUNNING, "", "")
-        return Why(ProcessState.STARTING, *health.get(pod.name, ("NotReady", "It does not say yet that it is ready.")))
+        return Why(ProcessState.STARTING, words.reason, words.message)
     if end := pod.ended or pod.last_end:
         found: Termination = of_container(end)
         return Why(ProcessState.EXITED, found.reason, f"{found.message} It will be started again.")

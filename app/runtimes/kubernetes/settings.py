@@ -17,8 +17,10 @@ class KubernetesSettings:
     `kubeconfig` None means: the gateway runs in the cluster. `registry` stands before the images of profiles, never
     before one that a request names. `secret` is the Secret whose keys are the names in a program's `secrets`.
     `work_claim` is a ReadWriteMany PersistentVolumeClaim for the work folders of jobs; without one they are emptyDirs,
-    and an interrupted job begins anew. `gpus` overrides what the nodes show. `trainer_images` are the registries and
-    repositories whose images a request may name. `queue` is where jobs wait that name none, if the cluster has Kueue.
+    and an interrupted job begins anew. `model_cache` is where model servers keep what they fetched: a folder that every
+    node has (`/...`), a claim that pods share, or nothing for one of each pod's own; each holds `model_cache_bytes`.
+    `gpus` overrides what the nodes show. `trainer_images` are the registries and repositories whose images a request
+    may name. `queue` is where jobs wait that name none, if the cluster has Kueue.
 
     `job_ttl`, if given, is when the cluster may remove a Job that has ended, with its pods and what they logged: far
     above the longest time without a gateway, for what is removed before its end was recorded counts as lost.
@@ -32,6 +34,8 @@ class KubernetesSettings:
     secret: str = "modelyard-task-secrets"  # noqa: S105 - a name
     pull_policy: str = "IfNotPresent"
     work_claim: str = ""
+    model_cache: str = ""
+    model_cache_bytes: int = 20 << 30
     gpus: int | None = None
     reach: Literal["pod", "service", "apiserver"] = "pod"  # how predictions go to pods
     trainer_images: tuple[str, ...] = ("localhost:5002",)

@@ -1,6 +1,6 @@
 """Tending: what the cluster does not do by itself. Jobs that were told to stop are brought to their end with all that
 they wrote, jobs that cannot start, run too long or lost their node end in time, what an earlier run left behind is
-given to the Job that follows it, and servers that are not ready are asked why.
+given to the Job that follows it.
 
 How a job is stopped: its pod gets a deadline of one second. So the node ends the container with its full grace, and
 the pod stays, with its log and its termination message; deleting the pod, or parallelism 0, would take both with it.
@@ -28,7 +28,6 @@ from app.runtimes.kubernetes.reach import Reach
 from app.runtimes.kubernetes.records import JobRecord, PodRecord, Stop
 from app.runtimes.kubernetes.servers import must_make_room
 from app.runtimes.kubernetes.settings import KubernetesSettings
-from app.runtimes.kubernetes.termination import clean
 
 _BREATH = 0.05  # seconds in which changes gather
 _IN_ONE_GO = 500  # jobs, before others have the event loop
@@ -61,7 +60,7 @@ class Tender:
             await self._reach.close()
 
     async def _look(self, jobs: Iterable[JobRecord]) -> None:
-        await asyncio.gather(self._pave(), *(self._ask(pod) for pod in self._unready()))
+        await self._pave()
         await self._make_room()
         try:
             for number, job in enumerate(job for job in jobs if not job.over):
@@ -137,17 +136,3 @@ class Tender:
                 patch = {"metadata": {"uid": server.object_uid}, "spec": {"strategy": rolling(in_place=True)}}
                 with contextlib.suppress(Absent, Taken, RuntimeUnavailable):  # then at the next look
                     self._cluster.servers.put(await self._client.amend(path, patch))
-
-    def _unready(self) -> list[PodRecord]:
-        pods = self._cluster.pods.known
-        for name in set(self._cluster.health) - set(pods):
-            del self._cluster.health[name]
-        return [pod for pod in pods.values() if pod.health_path and pod.running_since and pod.ip and not pod.ready]
-
-    async def _ask(self, pod: PodRecord) -> None:
-        """The cluster's probes keep the status and drop the words, so we ask for those."""
-        said = await self._reach.ask(pod)
-        if said is not None and "reason" in said and "message" in said:
-            self._cluster.health[pod.name] = (clean(str(said["reason"]))[:64], clean(str(said["message"])))
-        else:
-            self._cluster.health.pop(pod.name, None)

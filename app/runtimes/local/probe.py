@@ -6,10 +6,11 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
+from app.core.scaling import SERVERS_OWN, StartPhase, told_seconds
 from app.runtimes.local.attempt import Attempt
 from app.runtimes.local.settings import LocalSettings
 
@@ -57,12 +58,19 @@ async def _body(reader: asyncio.StreamReader, head: bytes) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """What the last probes say. `unanswered` counts those in a row that got no answer at all."""
+    """What the last probes say. `unanswered` counts those in a row that got no answer at all; `seconds` are what the
+    replica says that the phases of its start took."""
 
     ready: bool
     reason: str
     message: str
     unanswered: int = 0
+    seconds: Mapping[StartPhase, float] = field(default_factory=dict)
+
+    @property
+    def phase(self) -> StartPhase:
+        """Of a start that is not over."""
+        return SERVERS_OWN.get(self.reason, StartPhase.START)
 
 
 class Prober:
@@ -103,17 +111,21 @@ class Prober:
             answer = await ask(address, self._path, self._settings.probe_timeout)
         except (OSError, asyncio.IncompleteReadError) as error:
             return self._no_answer(address, error)
-        if answer.status == 200:
-            return Health(True, "", "")
-        return _not_ready(answer)
+        return Health(True, "", "", seconds=_seconds(answer)) if answer.status == 200 else _not_ready(answer)
 
     def _no_answer(self, address: tuple[str, int], error: Exception) -> Health:
         """A replica that was ready stays so until several probes in a row went unanswered."""
         unanswered = self.health.unanswered + 1
         if self.health.ready and unanswered < self._settings.unready_after:
-            return Health(True, "", "", unanswered)
+            return replace(self.health, unanswered=unanswered)
         what = "in time" if isinstance(error, TimeoutError) else f"({type(error).__name__})"
         return Health(False, "NoAnswer", f"It does not answer at {address[0]}:{address[1]} {what}.", unanswered)
+
+
+def _seconds(answer: Answer) -> Mapping[StartPhase, float]:
+    with contextlib.suppress(ValueError, TypeError, AttributeError):
+        return told_seconds(json.loads(answer.body).get("seconds"))
+    return {}
 
 
 def _not_ready(answer: Answer) -> Health:

@@ -9,6 +9,7 @@ from typing import Any
 
 from app.core.addresses import Address
 from app.core.conditions import Termination
+from app.core.scaling import StartPhase, told_seconds
 from app.core.specs import JobSpec, Placement, Program, Resources, ServerSpec, Toleration
 from app.runtimes.base import JobObservation, ProcessState, ReplicaObservation, ServerObservation
 
@@ -85,6 +86,8 @@ def _replica(record: Record) -> ReplicaObservation:
             **record,
             "state": ProcessState(record["state"]),
             "address": Address(address[0], address[1]) if address else None,
+            "phase": StartPhase(record["phase"]) if record.get("phase") else None,
+            "seconds": told_seconds(record.get("seconds")),
             "last_termination": _termination(record["last_termination"]),
         }
     )

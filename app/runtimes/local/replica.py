@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 import shutil
 import time
+from collections.abc import Mapping
 
 from app.core.addresses import Address
 from app.core.conditions import Termination, TerminationReason
+from app.core.scaling import StartPhase
 from app.core.specs import ServerSpec
 from app.runtimes.base import ProcessState, ReplicaObservation
 from app.runtimes.local.attempt import Attempt, Life, Slot
@@ -121,10 +123,11 @@ class Replica:
             )
             return self._seen(ProcessState.STOPPING, reason, message)
         if self.prober is None:
-            return self._seen(ProcessState.STARTING, *STARTING)
+            return self._seen(ProcessState.STARTING, *STARTING, phase=StartPhase.START)
         health = self.prober.health
-        state = ProcessState.RUNNING if health.ready else ProcessState.STARTING
-        return self._seen(state, health.reason, health.message)
+        if health.ready:
+            return self._seen(ProcessState.RUNNING, seconds=health.seconds)
+        return self._seen(ProcessState.STARTING, health.reason, health.message, phase=health.phase)
 
     def _judge(self) -> dict[str, str] | None:
         """Whether it has had its chance: too long not ready, or ready once and now without an answer."""
@@ -153,7 +156,7 @@ class Replica:
         except OSError as error:
             return self._wait("LaunchFailed", f"Its process cannot be started: {error.strerror or error}.")
         self._waiting_since = time.monotonic()
-        return self._seen(ProcessState.STARTING, *STARTING)
+        return self._seen(ProcessState.STARTING, *STARTING, phase=StartPhase.START)
 
     def _launch(self, gpus: tuple[str, ...]) -> None:
         if self.attempt.life is not Life.ABSENT:
@@ -174,7 +177,10 @@ class Replica:
         reason, message = (last.reason, last.message) if last else ("Stopped", "The platform is being stopped.")
         return self._seen(ProcessState.EXITED, reason, message)
 
-    def _seen(self, state: ProcessState, reason: str = "", message: str = "") -> ReplicaObservation:
+    def _seen(
+        self, state: ProcessState, reason: str = "", message: str = "", *,
+        phase: StartPhase | None = None, seconds: Mapping[StartPhase, float] | None = None,
+    ) -> ReplicaObservation:  # fmt: skip
         return ReplicaObservation(
             self.name,
             state,
@@ -184,6 +190,8 @@ class Replica:
             restarts=self.attempt.number - 1,
             last_termination=self._last,
             digest=self.digest,
+            phase=phase,
+            seconds=seconds or {},
         )
 
     def _address(self) -> Address | None:

@@ -46,7 +46,7 @@ class LocalSettings:
     memory: int = field(default_factory=total_memory)
     starts_at_once: int = field(default_factory=lambda: max(2, cores()))  # of servers' replicas
     job_patience: Patience = Patience()
-    server_patience: Patience = Patience(drain=0.5, interrupt=0.0, terminate=20.0)
+    server_patience: Patience = Patience(drain=1.5, interrupt=0.0, terminate=70.0)
     period: float = 0.5  # between two looks at the world when nothing calls
     backoff_first: float = 1.0
     backoff_last: float = 60.0

@@ -15,6 +15,7 @@ import uvicorn
 from prometheus_client import CollectorRegistry
 
 from app.core.addresses import Address
+from app.core.routing import Backend, Load, RouteSpec
 from app.core.settings import PredictSettings
 from app.proxy.asgi import PredictProxy
 from app.proxy.metrics import Metrics
@@ -50,21 +51,27 @@ async def fell_through(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
+def to(*addresses: tuple[Any, ...], **spec: Any) -> RouteSpec:
+    """A route to these replicas, all of one version."""
+    return RouteSpec((Backend(tuple(Address(*address) for address in addresses)),), **spec)
+
+
 class Gateway:
     def __init__(self, settings: PredictSettings) -> None:
         self.registry = CollectorRegistry()
         self.routes = RouteTable(Metrics(self.registry))
         self.app = PredictProxy(fell_through, self.routes, settings)
         self.port = 0
+        self.connections: set[Any] = set()  # open ones of clients
 
     @property
-    def held(self) -> int:
-        return self.app.held
+    def load(self) -> Load:
+        return self.routes.loads()["iris"]
 
     def route(self, *upstreams: Upstream | tuple[str, int]) -> Route:
         """Let these be the replicas of the task `iris`."""
         addresses = [up.address if isinstance(up, Upstream) else up for up in upstreams]
-        self.routes.update({"iris": [Address(*address) for address in addresses]})
+        self.routes.update({"iris": to(*addresses)})
         route = self.routes.get("iris")
         assert route is not None
         return route
@@ -91,9 +98,30 @@ class Gateway:
         finally:
             connection.close()
 
+    async def crowd(self, count: int, *headers: bytes) -> list[Reply]:
+        """So many requests really at once."""
+        return list(await asyncio.gather(*(self._one_of_many(*headers) for _ in range(count))))
+
+    async def _one_of_many(self, *headers: bytes) -> Reply:
+        reader, writer = await self.dial()
+        writer.write(request_bytes(b"x", *headers))
+        reply = await one_reply(reader)
+        writer.close()
+        return reply
+
     async def dial(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """A bare connection, for clients that misbehave."""
         return await asyncio.open_connection("127.0.0.1", self.port)
+
+
+async def one_reply(reader: asyncio.StreamReader) -> Reply:
+    """The next answer on this connection, which states its length."""
+    async with asyncio.timeout(20):
+        first, *lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")[:-2]
+        pairs = [line.partition(": ") for line in lines]
+        reply = Reply(int(first.split()[1]), [(name, value) for name, _, value in pairs], b"")
+        reply.body = await reader.readexactly(int(reply.header("content-length") or 0))
+    return reply
 
 
 def request_bytes(body: bytes, *headers: bytes, length: int | None = None) -> bytes:
@@ -103,18 +131,26 @@ def request_bytes(body: bytes, *headers: bytes, length: int | None = None) -> by
 
 @asynccontextmanager
 async def gateway(
-    *upstreams: Upstream | tuple[str, int], deadline: float = 20, connect_timeout: float = 2, **holding: Any
+    *upstreams: Upstream | tuple[str, int],
+    deadline: float = 20,
+    connect_timeout: float = 2,
+    keep_alive: float = 5,
+    **settings: Any,
 ) -> AsyncIterator[Gateway]:
     """A gateway that routes the task `iris` to these upstreams."""
-    it = Gateway(PredictSettings(deadline_seconds=deadline, connect_timeout_seconds=connect_timeout, **holding))
+    it = Gateway(PredictSettings(deadline_seconds=deadline, connect_timeout_seconds=connect_timeout, **settings))
     it.route(*upstreams)
-    config = uvicorn.Config(it.app, http=HttpProtocol, ws="none", lifespan="off", log_config=None, access_log=False)
+    config = uvicorn.Config(
+        it.app, http=HttpProtocol, ws="none", lifespan="off", log_config=None, access_log=False, proxy_headers=False,
+        timeout_keep_alive=keep_alive,  # type: ignore[arg-type]  # whole seconds are long for a test
+    )  # fmt: skip
     config.load()
     server = uvicorn.Server(config)
     server.lifespan = config.lifespan_class(config)
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         it.port = listener.getsockname()[1]
+        it.connections = server.server_state.connections
         await server.startup(sockets=[listener])  # not serve() and shutdown(): those sleep
         try:
             yield it

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.app.proxy.gateway import PATH, gateway, request_bytes
+from tests.app.proxy.gateway import PATH, gateway, request_bytes, to
 from tests.app.proxy.upstreams import AnswersAtOnceInChunks, AnswersInChunks, Sends, Upstream, answer
 
 SLOW = settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
@@ -121,7 +121,8 @@ async def test_credentials_and_hop_by_hop_headers_do_not_reach_the_replica() -> 
         await it.post(b"1,2", sent)
     names = {name for name, _ in upstream.requests[0].headers}
     through = {b"content-type", b"x-custom", b"traceparent", b"accept"}
-    assert names == through | {b"host", b"content-length", b"x-request-id", b"accept-encoding"}
+    made_here = {b"host", b"content-length", b"x-request-id", b"x-request-deadline", b"x-request-timeout"}
+    assert names == through | made_here | {b"accept-encoding"}
     assert upstream.requests[0].header(b"traceparent") == b"00-1-2-01"
 
 
@@ -193,7 +194,7 @@ async def test_requests_of_one_connection_are_answered_in_turn() -> None:
 )
 async def test_all_else_falls_through(method: str, path: str) -> None:
     async with Upstream() as upstream, gateway(upstream) as it:
-        it.routes.update({"iris": [upstream.address], "asleep": []})
+        it.routes.update({"iris": to(upstream.address), "asleep": to()})
         reply = await it.post(method=method, path=path)
     assert reply.body == f"{method} {path} fell through".encode()
     assert upstream.connections == 0

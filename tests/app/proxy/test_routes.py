@@ -9,8 +9,9 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from app.core.addresses import Address
 from app.proxy.metrics import Metrics
-from app.proxy.routes import IDLE_SECONDS, RouteTable
-from tests.app.proxy.gateway import gateway, until
+from app.proxy.replicas import IDLE_SECONDS
+from app.proxy.routes import RouteTable
+from tests.app.proxy.gateway import gateway, to, until
 from tests.app.proxy.upstreams import AnswersWhenReleased, Sends, Upstream, answer
 
 
@@ -80,7 +81,7 @@ async def test_a_replica_that_goes_has_its_idle_connections_closed() -> None:
     async with Upstream() as upstream, gateway(upstream) as it:
         await it.post()
         assert upstream.open == 1
-        it.routes.update({"iris": []})
+        it.routes.update({"iris": to()})
         await until(lambda: upstream.open == 0)
 
 
@@ -142,19 +143,56 @@ async def test_labels_vanish_with_their_route_even_if_an_answer_comes_later() ->
         assert it.counted(200) is None
 
 
+async def test_a_load_says_what_waits_what_came_and_for_how_long() -> None:
+    async with AnswersWhenReleased() as upstream, gateway(upstream) as it:
+        before = it.load
+        posts = [asyncio.create_task(it.post(b"x")) for _ in range(3)]
+        await until(lambda: it.load.in_flight == 3)
+        first = it.load
+        await until(lambda: it.load.at > first.at + 0.2)
+        second = it.load
+        average = (second.request_seconds - first.request_seconds) / (second.at - first.at)
+        assert abs(average - 3) < 1e-6, "the average concurrency between two readings"
+        assert (second.concurrency, second.arrivals, second.held) == (3, 3, 0)
+        assert it.registry.get_sample_value("inference_requests_in_flight", {"task": "iris"}) == 3
+        upstream.release.set()
+        await asyncio.gather(*posts)
+        await until(lambda: it.load.in_flight == 0)
+        assert it.load.request_seconds > second.request_seconds > before.request_seconds == 0
+        assert it.load.request_seconds == it.load.request_seconds, "nothing grows while nothing waits"
+
+
+async def test_what_waits_for_a_replica_counts_for_the_load_too() -> None:
+    async with gateway() as it:
+        it.routes.update({"iris": to(expected=True)})
+        wanted = []
+        it.routes.when_wanted = lambda: wanted.append(it.load.held)
+        crowd = asyncio.create_task(it.crowd(20))
+        await until(lambda: it.load.held == 20)
+        assert (it.load.concurrency, it.load.in_flight, it.load.arrivals) == (20, 0, 20)
+        assert it.registry.get_sample_value("inference_requests_held", {"task": "iris"}) == 20
+        assert wanted == [0], "many that come at once are told of once"
+        it.routes.update({"iris": to()})
+        assert {reply.status for reply in await crowd} == {404}
+        assert it.load.concurrency == 0
+
+
 def test_an_update_is_idempotent_and_tells_the_whole_truth() -> None:
     routes = RouteTable(Metrics(CollectorRegistry()))
-    wanted = {"a": [Address("127.0.0.1", 1), Address("127.0.0.1", 1), Address("::1", 2)], "b": []}
+    wanted = {"a": to(("127.0.0.1", 1), ("127.0.0.1", 1), ("::1", 2)), "b": to()}
     routes.update(wanted)
     first = routes.get("a")
     assert first is not None
-    replicas = list(first.replicas)
+    replicas = first.replicas
     routes.update(wanted)
     assert routes.get("a") is first
-    assert first.replicas == replicas
-    assert [replica.address for replica in replicas] == [Address("127.0.0.1", 1), Address("::1", 2)]
-    assert b"host: [::1]:2\r\n" in replicas[1].request_line
-    routes.update({"b": []})
+    assert set(first.replicas) == set(replicas)
+    lines = {replica.address: replica.lines for replica in replicas}
+    assert lines.keys() == {Address("127.0.0.1", 1), Address("::1", 2)}
+    assert b"host: [::1]:2\r\n" in lines[Address("::1", 2)]
+    routes.update({"b": to()})
     assert routes.get("a") is None
-    assert routes.get("b") is not None
-    assert routes.find("/inference/b/predict") is None
+    b = routes.get("b")
+    assert b is not None
+    assert routes.find("/inference/b/predict") is b
+    assert not b.ready

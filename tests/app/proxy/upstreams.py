@@ -62,7 +62,7 @@ class Upstream:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, backlog=2048)
         self.address = Address(*self._server.sockets[0].getsockname())
         return self
 
@@ -180,6 +180,22 @@ class AnswersWhenReleased(Upstream):
             await asyncio.wait({waiting})
         if not self.release.is_set():
             return False
+        writer.write(answer(request.body))
+        return True
+
+
+class OneAtATime(Upstream):
+    """Takes `seconds` for each request, one after the other over all its connections."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self.seconds = seconds
+        self._turn = asyncio.Lock()
+
+    async def converse(self, reader: StreamReader, writer: StreamWriter) -> bool:
+        request = await self.receive(reader)
+        async with self._turn:
+            await asyncio.sleep(self.seconds)
         writer.write(answer(request.body))
         return True
 

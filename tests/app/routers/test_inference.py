@@ -263,5 +263,18 @@ async def test_routes_follow_readiness(gateway: Yard) -> None:
     await eventually(unrouted)
 
 
+async def test_a_sticky_header_reaches_the_route(gateway: Yard) -> None:
+    answer = await gateway.deploy(stickyHeader="X-Session")
+    assert (answer.status_code, answer.json()["stickyHeader"]) == (202, "X-Session")
+    assert (await gateway.deploy(stickyHeader="X-Other")).status_code == 409
+    assert (await gateway.deploy(taskId="other", modelId="other", stickyHeader="X Y")).status_code == 422
+
+    async def routed() -> bool:
+        route = gateway.platform.routes.get("deploy-reg-01")
+        return route is not None and route.sticky_header == b"x-session"
+
+    await eventually(routed)
+
+
 async def _is_gone(gateway: Yard) -> bool:
     return (await gateway.client.get(URL)).status_code == 404

@@ -10,8 +10,10 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from inference_server.families.base import Family, InputUnreadable, ModelUnreadable
+from inference_server.families.base import Family, InputUnreadable, ModelUnreadable, Piece
+from inference_server.families.decoding import Continuation
 from inference_server.families.transformer import DECODERS
+from inference_server.families.writing import Writing
 from tests.inference_server.families.made_models import LENGTH, loaded, reconfigure, text_generator
 
 PROMPTS = ["the quick", "", "one two three four five", "ü 🎉 <end>", "dog " * 40]
@@ -93,6 +95,66 @@ def test_the_name_of_a_special_token_in_a_prompt_is_plain_text(model: Family) ->
     assert list(model.parse({"text": "<end>"})[0].ids).count(0) == 1
 
 
+def streamed(model: Any, data: dict[str, Any]) -> list[list[Piece]]:
+    """The pieces of each row."""
+    rows = model.parse(data)
+    pieces = [piece for step in model.stream(rows) for piece in step]
+    return [[piece for piece in pieces if piece.row == row] for row in range(len(rows))]
+
+
+def test_what_is_streamed_adds_up_to_the_prediction(model: Family) -> None:
+    data = {"texts": [*PROMPTS, *["one"] * 20], "maxNewTokens": 20, "temperature": 2, "seed": 5}
+    pieces = streamed(model, data)
+    assert ["".join(piece.text for piece in row) for row in pieces] == predictions(model, data)
+    for row in pieces:
+        assert [piece.ending for piece in row[:-1]] == [""] * (len(row) - 1)
+        assert row[-1].ending in ("stop", "length")
+        assert (row[-1].ending == "length") == (sum(piece.tokens for piece in row) == 20)
+    assert any(len([piece for piece in row if piece.text]) > 3 for row in pieces)
+
+
+def test_streams_that_take_turns_do_not_disturb_each_other(model: Any) -> None:
+    data = {"text": "the quick", "maxNewTokens": 20, "temperature": 2, "seed": 5}
+    streams = [model.stream(model.parse({**data, "seed": seed})) for seed in (5, 6)]
+    texts = ["", ""]
+    while streams[0] or streams[1]:
+        for at, stream in enumerate(streams):
+            step = next(stream, None) if stream else None
+            streams[at] = stream if step else None
+            texts[at] += step[0].text if step else ""
+        assert not torch.is_inference_mode_enabled()
+    assert texts == [predictions(model, {**data, "seed": seed})[0] for seed in (5, 6)]
+
+
+def test_the_first_stop_ends_the_text_and_is_left_out(model: Family) -> None:
+    whole = predictions(model, {"text": "the quick", "maxNewTokens": 20})[0]
+    for start, end in ((3, 4), (4, 9), (len(whole) - 2, len(whole)), (0, 1)):
+        stop = whole[start:end]
+        data = {"text": "the quick", "maxNewTokens": 20, "stop": ["never in it", stop]}
+        [pieces] = streamed(model, data)
+        expected = whole[: whole.find(stop)]
+        assert "".join(piece.text for piece in pieces) == predictions(model, data)[0] == expected
+        assert pieces[-1].ending == "stop"
+
+
+def test_what_only_begins_like_a_stop_is_given_in_the_end(model: Family) -> None:
+    whole = predictions(model, {"text": "the quick", "maxNewTokens": 20})[0]
+    data = {"text": "the quick", "maxNewTokens": 20, "stop": whole[-3:] + "more"}
+    assert predictions(model, data) == [whole]
+
+
+def test_no_piece_ends_inside_a_character(tmp_path: Path) -> None:
+    model: Any = loaded(text_generator(tmp_path))
+    emoji = model._tokenizer.encode("a🎉ü").ids
+    row = Continuation(model.parse({"text": "x", "maxNewTokens": 20})[0], ())
+    writing, texts = Writing(0, row, model._tokenizer), []
+    for token in emoji[1:]:
+        row.tokens.append(token)
+        texts.append(writing.piece().text)
+    assert "".join(texts) == "a🎉ü"
+    assert len(texts) > len([text for text in texts if text]) == 3
+
+
 @pytest.mark.parametrize(
     ("change", "pointer"),
     [
@@ -114,7 +176,10 @@ def test_the_name_of_a_special_token_in_a_prompt_is_plain_text(model: Family) ->
         ({"seed": -1}, "/data/seed"),
         ({"seed": 2**32}, "/data/seed"),
         ({"seed": "1"}, "/data/seed"),
-        ({"stop": ["x"]}, "/data/stop"),
+        ({"stop": [""]}, "/data/stop"),
+        ({"stop": 1}, "/data/stop"),
+        ({"stop": ["x"] * 17}, "/data/stop"),
+        ({"halt": ["x"]}, "/data/halt"),
         ({"texts": ["b"]}, "/data"),
     ],
 )

@@ -10,6 +10,7 @@ from app.runtimes.kubernetes.manifests.pods import (
     CACHE,
     TMP,
     WORK,
+    cache_volume,
     container,
     empty_volumes,
     metadata,
@@ -23,7 +24,7 @@ def deployment(spec: ServerSpec, settings: KubernetesSettings) -> Manifest:
     """An apps/v1 Deployment whose pods are reached by their IP."""
     grace = settings.drain + settings.server_grace
     pod = pod_spec(spec, settings) | {"restartPolicy": "Always", "terminationGracePeriodSeconds": grace}
-    pod["volumes"] = empty_volumes("work", "cache", "tmp")
+    pod["volumes"] = [*empty_volumes("work", "tmp"), cache_volume(settings)]
     mounts = [mount("work", WORK), mount("cache", CACHE), mount("tmp", TMP)]
     serving = {
         "ports": [{"name": "http", "containerPort": PORT, "protocol": "TCP"}],

@@ -24,6 +24,7 @@ from app.runtimes.kubernetes.manifests.names import (
 from app.runtimes.kubernetes.settings import KubernetesSettings
 
 WORK, CACHE, TMP = "/modelyard/work", "/modelyard/cache", "/tmp"  # noqa: S108 - a volume of the pod's own
+CACHE_SLACK_BYTES = 64 << 20  # for the last, unfilled block of each file
 _PLACES = {
     Placeholders.WORK_DIR: WORK,
     Placeholders.TERMINATION_LOG: "/dev/termination-log",
@@ -132,6 +133,17 @@ def _quantities(resources: Resources) -> dict[str, str]:
 
 def empty_volumes(*names: str) -> list[Manifest]:
     return [{"name": name, "emptyDir": {}} for name in names]
+
+
+def cache_volume(settings: KubernetesSettings) -> Manifest:
+    """Where servers keep models. A node's folder must be there: Kubernetes would make one that only root may write."""
+    if settings.model_cache.startswith("/"):
+        source: Manifest = {"hostPath": {"path": settings.model_cache, "type": "Directory"}}
+    elif settings.model_cache:
+        source = {"persistentVolumeClaim": {"claimName": settings.model_cache}}
+    else:  # servers keep to their bound; a pod that went beyond the limit would be evicted without a good word
+        source = {"emptyDir": {"sizeLimit": str(settings.model_cache_bytes + CACHE_SLACK_BYTES)}}
+    return {"name": "cache", **source}
 
 
 def mount(name: str, path: str) -> Manifest:

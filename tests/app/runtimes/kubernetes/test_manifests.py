@@ -42,6 +42,8 @@ RENDERED = {
     "job-in-a-queue": manifests.job(replace(JOB, queue="team-a"), SETTINGS),
     "server-in-its-place": manifests.deployment(replace(DEPLOYED, placement=SSD), SETTINGS),
     "server": manifests.deployment(DEPLOYED, SETTINGS),
+    "server-with-a-cache-on-its-node": manifests.deployment(DEPLOYED, replace(SETTINGS, model_cache="/var/modelyard")),
+    "server-with-a-claimed-cache": manifests.deployment(DEPLOYED, replace(SETTINGS, model_cache="models")),
     "server-with-gpus": manifests.deployment(replace(DEPLOYED, resources=LARGE), SETTINGS),
 }
 cases = pytest.mark.parametrize("name", RENDERED)
