@@ -114,7 +114,7 @@ foreign() {
         sed -E '\#^(configmap/kube-root-ca\.crt|serviceaccount/default|secret/default-token-.*)$#d'
 }
 
-made_by_a_deploy() { [ "$(kubectl get namespace "$namespace" --ignore-not-found -o 'go-template={{index .metadata.labels "app.kubernetes.io/part-of"}}')" = modelyard ]; }
+made_by_a_deploy() { [ "$(kubectl get namespace "$namespace" --ignore-not-found -o 'go-template={{with .metadata.labels}}{{index . "app.kubernetes.io/part-of"}}{{end}}')" = modelyard ]; }
 
 take_namespace() {
     if [ "$data" = no ] || ! made_by_a_deploy; then return; fi

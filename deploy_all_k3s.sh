@@ -217,7 +217,8 @@ apply() { # KUBECTL-OPTIONS
         [[ $said == *AlreadyExists* || $said == *"has been modified"* ]] || break
         sleep 1
     done
-    die "The manifests could not be applied ($tries tries): $said"
+    die "The manifests could not be applied ($tries tries): $said
+When that is mended, deploy again; or take away what is there: ./clear_all_k3s.sh $namespace"
 }
 
 forget_old_settings() { # of earlier deploys: their names bear a digest of their content

@@ -23,8 +23,13 @@ while [ $# -gt 0 ]; do
 done
 
 components() {
-    local name kind ready wanted rest state well=0
+    local name kind ready wanted rest state kinds well=0
     echo "COMPONENTS"
+    kinds=$(in_namespace get deployments,statefulsets -l "$ours,$component in (gateway, mlflow, postgres, s3)" -o name) || return 1
+    if [ -z "$kinds" ]; then
+        echo "  none; bring them up with ./deploy_all_k3s.sh $namespace"
+        return 1
+    fi
     while read -r kind; do
         name=${kind#*/}
         read -r ready wanted rest <<<"$(readiness "$kind")"
@@ -34,7 +39,7 @@ components() {
         if [ "$state" != ready ]; then
             trouble "app.kubernetes.io/name=$(name_label "$kind"),$ours" | sed 's/^/      /'
         fi
-    done < <(in_namespace get deployments,statefulsets -l "$ours,$component in (gateway, mlflow, postgres, s3)" -o name)
+    done <<<"$kinds"
     return $well
 }
 

@@ -27,7 +27,7 @@ class Place:
     def run(self, *command: str, stdin: str = "") -> str:
         environment = {**os.environ, "KUBECONFIG": str(cluster_settings().kubeconfig)}
         done = subprocess.run(command, env=environment, input=stdin, capture_output=True, text=True, timeout=120)
-        assert done.returncode == 0, done.stdout + done.stderr
+        assert done.returncode == 0 and "error" not in done.stderr, done.stdout + done.stderr
         return done.stdout
 
     def make(self, kind: str, name: str, labels: dict[str, str], **more: object) -> None:
@@ -59,6 +59,12 @@ def test_a_namespace_with_somebodys_things_of_any_kind_stays_with_them(place: Pl
     assert "limitrange/theirs" in said and "stays" in said
     assert place.has("namespace", place.name) and place.has("limitrange", "theirs")
     assert not place.has("configmap", "modelyard-settings-old")
+
+
+def test_a_namespace_that_somebody_else_made_stays_without_a_word(place: Place) -> None:
+    place.run("kubectl", "label", "namespace", place.name, "app.kubernetes.io/part-of-")
+    assert place.clear() == f"Nothing of the platform is left in the namespace {place.name}.\n"
+    assert place.has("namespace", place.name)
 
 
 def test_a_volume_that_no_claim_was_bound_to_goes_and_a_neighbours_stays(place: Place) -> None:

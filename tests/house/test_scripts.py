@@ -146,3 +146,8 @@ def test_a_log_takes_hold_of_no_terminal(cluster: Cluster) -> None:
     assert not {"\x1b", "\x07", "\0"} & set(said.stdout + said.stderr)
     assert max(map(len, said.stdout.splitlines())) < 320
     assert "null byte" not in said.stderr
+
+
+def test_a_glance_at_nothing_says_how_to_bring_it_up(cluster: Cluster) -> None:
+    done = cluster.run("monitor_all.sh", "mlops")
+    assert done.returncode == 1 and "none; bring them up with ./deploy_all_k3s.sh mlops" in done.stdout
