@@ -128,6 +128,21 @@ def test_a_stage_says_where_it_may_run() -> None:
     assert training.run_deadline == timedelta(hours=2)
 
 
+def test_serving_says_how_requests_are_predicted_together() -> None:
+    head, serving, rest = SOURCE.partition("serving: {")
+    assert serving
+
+    def parsed(more: str) -> tuple[int, int]:
+        stage = Profiles.parse(f"{head}{serving}{more}{rest}", "p.yaml")["tabular_regression"].serving
+        return stage.max_batch_rows, stage.batch_latency_ms
+
+    assert parsed("") == (1024, 50)
+    assert parsed("maxBatchRows: 8, batchLatencyMs: 0, ") == (8, 0)
+    for mistake in ("maxBatchRows: 0, ", "batchLatencyMs: -1, "):
+        with pytest.raises(ConfigurationError, match="serving"):
+            parsed(mistake)
+
+
 def test_a_missing_file_is_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="cannot be read"):
         Profiles.read(tmp_path / "none.yaml")
