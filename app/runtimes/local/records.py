@@ -20,18 +20,24 @@ Record = dict[str, Any]
 def spec_record(spec: JobSpec | ServerSpec) -> Record:
     plain = {field.name: getattr(spec, field.name) for field in fields(spec)}
     program = {field.name: getattr(spec.program, field.name) for field in fields(spec.program)}
-    limit = spec.run_deadline if isinstance(spec, JobSpec) else None
-    facts = spec.facts if isinstance(spec, ServerSpec) else None
+    own = _job_record(spec) if isinstance(spec, JobSpec) else _server_record(spec)
     return {
         **plain,
-        **({"facts": facts.to_json()} if facts else {}),
-        **({"run_deadline": limit.total_seconds()} if limit else {}),
+        **own,
         "placement": asdict(spec.placement),
         "program": {**program, "environment": dict(spec.program.environment)},
         "resources": asdict(spec.resources),
         "start_deadline": spec.start_deadline.total_seconds(),
         "labels": dict(spec.labels),
     }
+
+
+def _job_record(spec: JobSpec) -> Record:
+    return {"run_deadline": spec.run_deadline.total_seconds() if spec.run_deadline else None}
+
+
+def _server_record(spec: ServerSpec) -> Record:
+    return {"facts": asdict(spec.facts) if spec.facts else None}
 
 
 def job_spec(record: Record) -> JobSpec:
@@ -41,7 +47,7 @@ def job_spec(record: Record) -> JobSpec:
 
 def server_spec(record: Record) -> ServerSpec:
     facts = record.get("facts")
-    return ServerSpec(**{**_spec_fields(record), "facts": Facts.from_json(facts) if facts else None})
+    return ServerSpec(**{**_spec_fields(record), "facts": Facts(**facts) if facts else None})
 
 
 def _spec_fields(record: Record) -> Record:
