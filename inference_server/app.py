@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable
 
 from inference_server.batching import Outputs
 from inference_server.messages import Answer, Request, Route, Routes
 from inference_server.model import ServedModel
 from inference_server.predicting import Predictor
+from inference_server.prediction import Prediction
 from inference_server.problems import MediaTypeUnknown, problem_of
 from inference_server.protocols.predict import read_body, write_body
 from inference_server.protocols.streams import Streams
@@ -33,7 +34,7 @@ class InferenceApp:
             *routes,
         )
 
-    def respond(self, request: Request) -> Answer | asyncio.Future[Answer]:
+    def respond(self, request: Request) -> Answer | Prediction[Answer] | asyncio.Future[Answer]:
         """Never raises; what the future raises is for `conclude`."""
         answer = attempted(self._begin, request)
         return self.conclude(request, answer) if isinstance(answer, Exception) else answer
@@ -44,11 +45,11 @@ class InferenceApp:
         refuse = Answer.of if isinstance(route, Exception) else route.refuse
         return refuse(problem_of(error), request.id)
 
-    def _begin(self, request: Request) -> Answer | asyncio.Future[Answer]:
+    def _begin(self, request: Request) -> Answer | Prediction[Answer] | asyncio.Future[Answer]:
         if b"content-encoding" in request.headers:
             _require_plain(request)
         answer = self._routes.find(request).respond(request)
-        return answer if isinstance(answer, Answer | asyncio.Future) else asyncio.ensure_future(answer)
+        return answer if isinstance(answer, Answer | Prediction | asyncio.Future) else asyncio.ensure_future(answer)
 
     def _live(self, request: Request) -> Answer:
         return Answer.json(200, {"status": "live"})
@@ -64,7 +65,7 @@ class InferenceApp:
         self._model.require_ready()
         return Answer.json(200, self._model.describe())
 
-    def _predict(self, request: Request) -> asyncio.Future[Answer]:
+    def _predict(self, request: Request) -> Awaitable[Answer]:
         self._model.require_ready()
         require_json(request)
         family = self._model.family

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from time import perf_counter
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 from inference_server.cost import Cost
+from inference_server.prediction import Prediction
 from inference_server.problems import DeadlinePassed, TooBusy
 from inference_server.worker import Worker, attempted
 
@@ -42,26 +43,6 @@ class Bounds:
     waiting: int = MOST_WAITING
 
 
-class _Asked(Generic[Result]):
-    """One request's rows, and what becomes of its outputs. It was given up when its future is done."""
-
-    __slots__ = ("alone", "deadline", "finish", "future", "rows")
-
-    def __init__(
-        self,
-        rows: Sequence[Any],
-        finish: Callable[[Outputs], Result],
-        deadline: float | None,
-        future: asyncio.Future[Result],
-        alone: bool = False,
-    ) -> None:
-        self.rows = rows
-        self.finish = finish
-        self.deadline = deadline
-        self.future = future
-        self.alone = alone
-
-
 class Batcher:
     """The queue before a model. Call from the event loop only; `predict` runs in one thread at a time.
 
@@ -78,7 +59,7 @@ class Batcher:
         self._predict = predict
         self._worker = worker
         self._bounds = bounds or Bounds()
-        self._queue: deque[_Asked[Any]] = deque()
+        self._queue: deque[Prediction[Any]] = deque()
         self._awake = False  # a turn is coming, or a batch is computed
         self._seen = 0
         self._until = 0.0
@@ -87,35 +68,34 @@ class Batcher:
 
     def submit(
         self, rows: Sequence[Any], finish: Callable[[Outputs], Result], deadline: float | None = None
-    ) -> asyncio.Future[Result]:
+    ) -> Prediction[Result]:
         """`finish` of the outputs for these rows, of which there is one at least. It runs where the prediction ran.
 
-        The future raises `DeadlinePassed`, `RowsMiscounted`, or what the model or `finish` raised; cancel it, and the
-        rows are not computed if they still wait. Raises `TooBusy` rather than queue without end.
+        It comes to `DeadlinePassed`, `RowsMiscounted`, or what the model or `finish` raised; cancel it, and the rows
+        are not computed if they still wait. Raises `TooBusy` rather than queue without end.
         """
         return self._add(rows, finish, deadline)
 
-    def run(self, work: Callable[[], Result]) -> asyncio.Future[Result]:
+    def run(self, work: Callable[[], Result]) -> Prediction[Result]:
         """`work`, in the worker's thread and in its turn between batches: it has the model to itself."""
         return self._add((), lambda _: work(), None, alone=True)
 
     def _add(
         self, rows: Sequence[Any], finish: Callable[[Outputs], Result], deadline: float | None, alone: bool = False
-    ) -> asyncio.Future[Result]:
+    ) -> Prediction[Result]:
         if len(self._queue) >= self._bounds.waiting:
             raise TooBusy(f"{len(self._queue)} requests wait for the model already. Try again shortly.")
-        loop = asyncio.get_running_loop()
-        asked = _Asked(rows, finish, deadline, loop.create_future(), alone)
+        asked = Prediction(rows, finish, deadline, alone)
         self._queue.append(asked)
         if not self._awake:
-            self._gather(loop)
-        return asked.future
+            self._gather()
+        return asked
 
-    def _gather(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _gather(self) -> None:
         self._awake = True
         self._seen = 1  # one request alone is not made to wait for another turn
         self._until = perf_counter() + min(self._cost.fixed, self._bounds.seconds)
-        loop.call_soon(self._turn)
+        asyncio.get_running_loop().call_soon(self._turn)
 
     def _turn(self) -> None:
         waiting = len(self._queue)
@@ -135,13 +115,13 @@ class Batcher:
         else:
             self._worker.start(partial(self._compute, batch)).add_done_callback(partial(self._computed, batch))
 
-    def _computed(self, batch: Sequence[_Asked[Any]], outcomes: asyncio.Future[Sequence[Any]]) -> None:
+    def _computed(self, batch: Sequence[Prediction[Any]], outcomes: asyncio.Future[Sequence[Any]]) -> None:
         _deliver(batch, outcomes.result())
         self._next()
 
     def _next(self) -> None:
         if self._queue:
-            self._gather(asyncio.get_running_loop())
+            self._gather()
         else:
             self._awake = False
 
@@ -159,17 +139,18 @@ class Batcher:
             most = min(most, 1 + self._bounds.seconds / each, worthwhile)
         return max(1, int(most))
 
-    def _take(self) -> list[_Asked[Any]]:
+    def _take(self) -> list[Prediction[Any]]:
         """The next batch, without what was given up or is overdue. A request is never split."""
-        queue, most, now = self._queue, self.most_rows, asyncio.get_running_loop().time()
-        batch: list[_Asked[Any]] = []
+        queue, now = self._queue, asyncio.get_running_loop().time()
+        most = self.most_rows if len(queue) > 1 else 1
+        batch: list[Prediction[Any]] = []
         rows = 0
         while queue:
             asked = queue[0]
-            if asked.future.done():
+            if asked.done:
                 queue.popleft()
             elif asked.deadline is not None and asked.deadline <= now:
-                queue.popleft().future.set_exception(DeadlinePassed("Its deadline passed while the request waited."))
+                queue.popleft().settle(DeadlinePassed("The deadline passed while the request waited for the model."))
             elif batch and (asked.alone or batch[0].alone or rows + len(asked.rows) > most):
                 break
             else:
@@ -177,20 +158,20 @@ class Batcher:
                 rows += len(asked.rows)
         return batch
 
-    def _compute(self, batch: Sequence[_Asked[Any]]) -> list[Any]:
+    def _compute(self, batch: Sequence[Prediction[Any]]) -> list[Any]:
         """For each request its result, or the exception that it is answered with."""
         if batch[0].alone:
             return [attempted(batch[0].finish, ())]
-        start = perf_counter()
+        start = self._cost.clock()
         rows = batch[0].rows if len(batch) == 1 else list(chain.from_iterable([asked.rows for asked in batch]))
         outputs = attempted(counted, self._predict, rows)
         if isinstance(outputs, Exception):
             return [outputs] if len(batch) == 1 else self._compute_singly(batch, len(rows))
-        outcomes = _finished(batch, outputs)
-        self._cost.note(len(rows), perf_counter() - start)
+        outcomes = _finished(batch, outputs) if len(batch) > 1 else [attempted(batch[0].finish, outputs)]
+        self._cost.note(len(rows), self._cost.clock() - start)
         return outcomes
 
-    def _compute_singly(self, batch: Iterable[_Asked[Any]], rows: int) -> list[Any]:
+    def _compute_singly(self, batch: Iterable[Prediction[Any]], rows: int) -> list[Any]:
         """The model failed on all of them together: whose rows were at fault shows when each is alone."""
         outcomes = [self._compute([asked])[0] for asked in batch]
         if not any(isinstance(outcome, Exception) for outcome in outcomes):  # nobody's fault: it was too much at once
@@ -206,7 +187,7 @@ def counted(predict: Callable[[Sequence[Any]], Outputs], rows: Sequence[Any]) ->
     return outputs
 
 
-def _finished(batch: Sequence[_Asked[Any]], outputs: Outputs) -> list[Any]:
+def _finished(batch: Sequence[Prediction[Any]], outputs: Outputs) -> list[Any]:
     outcomes: list[Any] = []
     at = 0
 
@@ -221,11 +202,6 @@ def _finished(batch: Sequence[_Asked[Any]], outputs: Outputs) -> list[Any]:
     return outcomes
 
 
-def _deliver(batch: Sequence[_Asked[Any]], outcomes: Sequence[Any]) -> None:
+def _deliver(batch: Sequence[Prediction[Any]], outcomes: Sequence[Any]) -> None:
     for asked, outcome in zip(batch, outcomes, strict=True):
-        if asked.future.done():
-            continue
-        if isinstance(outcome, Exception):
-            asked.future.set_exception(outcome)
-        else:
-            asked.future.set_result(outcome)
+        asked.settle(outcome)

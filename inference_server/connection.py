@@ -13,6 +13,7 @@ from http import HTTPStatus
 from typing import Any, Protocol, cast
 
 from inference_server.messages import Answer, Request
+from inference_server.prediction import Prediction
 from inference_server.reading import DEAF, IDLE, Arrived, Bounds, Held, Reader
 
 log = logging.getLogger(__name__)
@@ -23,7 +24,7 @@ STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".enc
 class Application(Protocol):
     """What answers requests. Neither method raises."""
 
-    def respond(self, request: Request) -> Answer | asyncio.Future[Answer]: ...
+    def respond(self, request: Request) -> Answer | Prediction[Answer] | asyncio.Future[Answer]: ...
 
     def conclude(self, request: Request, error: BaseException) -> Answer:
         """The answer to a request whose future raised this."""
@@ -67,7 +68,7 @@ class Connection(asyncio.Protocol):
         self._arrived = self._reader.arrived
         self._transport: asyncio.Transport = cast(asyncio.Transport, None)
         self._current: Arrived | None = None  # what is being answered
-        self._answering: asyncio.Future[Any] | None = None
+        self._answering: Prediction[Any] | asyncio.Future[Any] | None = None
         self._held_back = False
         self._unread: asyncio.Event | None = None  # while the client does not read: set when it does
         self._unread_since = 0.0
@@ -98,7 +99,7 @@ class Connection(asyncio.Protocol):
         elif self._arrived and not self._held_back:
             self._held_back = True  # pipelined: of these, no more is taken in than came with one read
             self._transport.pause_reading()
-        if self._reader.dropped_too_much:
+        if self._reader.stage is DEAF and self._reader.dropped_too_much:
             self._transport.abort()
 
     def pause_writing(self) -> None:
@@ -156,7 +157,7 @@ class Connection(asyncio.Protocol):
             self._held_back = False
             self._transport.resume_reading()
 
-    def _answered(self, future: asyncio.Future[Answer]) -> None:
+    def _answered(self, future: Prediction[Answer] | asyncio.Future[Answer]) -> None:
         self._answering = None
         arrived = self._current
         if arrived is None or future.cancelled():
@@ -170,9 +171,9 @@ class Connection(asyncio.Protocol):
     def _write(self, arrived: Arrived, answer: Answer) -> None:
         goes_on = arrived.goes_on and not self._books.leaving
         head = self._books.head(answer.status, answer.type)
-        more = b"".join([b"%b: %b\r\n" % (n.encode(), v.encode()) for n, v in answer.headers.items()])
-        if not goes_on:
-            more += b"connection: close\r\n"
+        more = b"" if goes_on else b"connection: close\r\n"
+        if answer.headers:
+            more += b"".join([b"%b: %b\r\n" % (n.encode(), v.encode()) for n, v in answer.headers.items()])
         request_id = arrived.request.id.encode()
         if isinstance(answer.body, bytes):
             body = b"" if arrived.request.method == "HEAD" else answer.body

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 FALL, RISE = 0.5, 0.05
 """How far an estimate follows a measurement below it, and above it: what took longer was mostly kept waiting."""
 
+SELDOM = 8  # measurements, after which the line is drawn again: drawing takes time too
 REMEMBERED = 1000  # measurements, after which a class of sizes that does not come any more is forgotten
 
 
@@ -22,10 +25,12 @@ class _Class:
 class Cost:
     """Seconds as `fixed + each * size`: the line through the smallest and the largest sizes that were seen lately.
 
-    While all sizes were about alike, `fixed` is all of the cost and `each` is 0.
+    While all sizes were about alike, `fixed` is all of the cost and `each` is 0. `clock` is what to measure with: by
+    default the thread's own time, in which no waiting for other threads or programs counts.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.thread_time) -> None:
+        self.clock = clock
         self.fixed = 0.0
         self.each = 0.0
         self.largest = 0.0
@@ -39,11 +44,13 @@ class Cost:
         seen = self._classes.get(size.bit_length())
         if seen is None:
             self._classes[size.bit_length()] = _Class(size, rate, self._count)
+            self._draw()
         else:
             seen.size += (size - seen.size) * RISE
             seen.rate += (rate - seen.rate) * (FALL if rate < seen.rate else RISE)
             seen.at = self._count
-        self._draw()
+            if self._count % SELDOM == 0:
+                self._draw()
 
     def expected(self, size: int) -> float:
         """Seconds. More than was seen so far is taken to cost in proportion; 0 while nothing is known."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import json
 import logging
 import os
 import signal
 import socket
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,6 +32,7 @@ from inference_server.worker import Worker
 log = logging.getLogger("inference_server")
 
 DRAIN_SECONDS = 65  # for requests in flight when told to stop: above the deadline of a prediction
+SWITCH_SECONDS = 0.001  # after which a model that computes in Python lets the event loop answer others
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -48,6 +51,7 @@ STOPPED = Ending(0, "Completed", "The server stopped as it was told to.")
 def main(arguments: Sequence[str]) -> int:
     """Run until stopped; the exit code is 0 stopped, 2 letter unreadable, 3 model unreadable, 1 anything else."""
     _log_plainly()
+    sys.setswitchinterval(SWITCH_SECONDS)
     letter: ServerInput | None = None
     try:
         letter = _letter(arguments)
@@ -125,7 +129,8 @@ async def _serve(letter: ServerInput, listener: socket.socket) -> Ending:
     stopping = _stop_signal()
     await server.start(listener)
     preparing = worker.start(model.prepare)
-    preparing.add_done_callback(lambda done: stopping.set() if done.exception() else None)
+    # What is loaded stays: no collection of garbage need look at it again, which would make requests wait.
+    preparing.add_done_callback(lambda done: stopping.set() if done.exception() else gc.freeze())
     await stopping.wait()
     stopping.clear()
     leaving = asyncio.create_task(server.stop(DRAIN_SECONDS))

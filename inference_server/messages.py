@@ -6,14 +6,17 @@ import math
 import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
+from types import MappingProxyType
 from urllib.parse import unquote
 
 import httptools
 import orjson
 
 from inference_server.problems import MethodNotAllowed, NotFound, Problem
+
+NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
 class Request:
@@ -73,17 +76,25 @@ def remaining_seconds(headers: Mapping[bytes, bytes]) -> float | None:
     return seconds if math.isfinite(seconds) else None
 
 
-@dataclass(slots=True)
 class Answer:
     """What a request is answered. A `body` that is an iterator is streamed, a piece at a time, as it comes.
 
     A stream that raises is cut off, so that no client takes it for whole. When its client goes, it is closed.
     """
 
-    status: int
-    body: bytes | AsyncIterator[bytes]
-    type: str = "application/json"
-    headers: Mapping[str, str] = field(default_factory=dict)
+    __slots__ = ("body", "headers", "status", "type")
+
+    def __init__(
+        self,
+        status: int,
+        body: bytes | AsyncIterator[bytes],
+        type: str = "application/json",
+        headers: Mapping[str, str] = NO_HEADERS,
+    ) -> None:
+        self.status = status
+        self.body = body
+        self.type = type
+        self.headers = headers
 
     @classmethod
     def json(cls, status: int, content: object) -> Answer:

@@ -47,7 +47,8 @@ class ServedModel:
         self._card: ModelCard | None = None
         self._logged: LoggedModel | None = None
         self._seconds: dict[str, float] = {}
-        self.cost = Cost()  # of a prediction, by its rows
+        # Of a prediction, by its rows. A thread that waits for a GPU takes no time of its own.
+        self.cost = Cost(time.perf_counter) if letter.use_gpu else Cost()
         self.reading_seconds = 0.0  # what it takes to make rows of the input example
         self._cache = ModelCache(Path(letter.model_cache), letter.model_cache_bytes, self._notice_fetching)
         self.phase = Phase("Starting", "The server starts.")
@@ -181,9 +182,9 @@ class ServedModel:
     def _warm_up(self, card: ModelCard) -> None:
         try:
             self.family.parse(card.input_example)
-            start = time.perf_counter()
+            start = time.thread_time()
             rows = self.family.parse(card.input_example)
-            self.reading_seconds = time.perf_counter() - start
+            self.reading_seconds = time.thread_time() - start
         except InputUnreadable as error:
             raise ModelUnreadable(f"The model cannot read its own input example: {error.sentence}") from error
         self._rehearse(rows)
@@ -191,10 +192,10 @@ class ServedModel:
     def _rehearse(self, rows: Sequence[Any]) -> None:
         """The first call makes what later ones find made, and is not measured, unless more would take too long."""
         for times in (0, *(1, REHEARSED) * 3):
-            start = time.perf_counter()
+            start = self.cost.clock()
             repeated = list(rows) * max(1, times)
             self.rendered(counted(self.predict, repeated))
-            seconds = time.perf_counter() - start
+            seconds = self.cost.clock() - start
             if times or seconds > REHEARSAL_SECONDS:
                 self.cost.note(len(repeated), seconds)
             if seconds > REHEARSAL_SECONDS:

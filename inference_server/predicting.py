@@ -10,7 +10,7 @@ event loop, costly ones in threads, and requests that wait together are predicte
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Generator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -35,7 +35,7 @@ class Predictor:
         self._reader = reader
         self._reading_seconds = reading_seconds
 
-    def answer(self, request: Request, read: Read, write: Callable[[Outputs], Result]) -> asyncio.Future[Result]:
+    def answer(self, request: Request, read: Read, write: Callable[[Outputs], Result]) -> Awaitable[Result]:
         """`write` of the outputs for the rows that `read` gives. What these raise, it or the future raises."""
         if self._is_long(request):
             return asyncio.get_running_loop().create_task(self._answer_slowly(request, read, write))

@@ -98,8 +98,9 @@ class Reader:
 
     @property
     def dropped_too_much(self) -> bool:
+        """Of a client that goes on sending after its refusal."""
         most = self._bounds.dropped_bodies * self._bounds.body_bytes
-        return self.stage is DEAF and self._took > most
+        return self._took > most
 
     def feed(self, data: bytes) -> None:
         if self.stage is DEAF:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from functools import cached_property
@@ -108,7 +107,7 @@ class Protocols:
     def _invoke(self, request: Request) -> Awaitable[Answer]:
         return self._ask(request, lambda: mlflow.read(request.body, request.headers, self._signature))
 
-    def _ask(self, request: Request, read: Callable[[], Asked]) -> asyncio.Future[Answer]:
+    def _ask(self, request: Request, read: Callable[[], Asked]) -> Awaitable[Answer]:
         asked: list[Asked] = []
 
         def rows() -> Sequence[Any]:

@@ -15,6 +15,7 @@ from inference_server.batching import Batcher, Bounds, RowsMiscounted
 from inference_server.cost import Cost
 from inference_server.families.base import InputUnreadable
 from inference_server.predicting import Predictor
+from inference_server.prediction import Prediction
 from inference_server.problems import DeadlinePassed, TooBusy
 from inference_server.worker import Worker
 from tests.inference_server.answering import Echo, batcher_of
@@ -30,11 +31,11 @@ def known(each: float, fixed: float = 0.0) -> Cost:
     return cost
 
 
-def submit(batcher: Batcher, *requests: Sequence[Any]) -> list[asyncio.Future[Any]]:
+def submit(batcher: Batcher, *requests: Sequence[Any]) -> list[Prediction[Any]]:
     return [batcher.submit(rows, list) for rows in requests]
 
 
-async def answers(futures: Sequence[asyncio.Future[Any]]) -> list[Any]:
+async def answers(futures: Sequence[Prediction[Any]]) -> list[Any]:
     return list(await asyncio.wait_for(asyncio.gather(*futures, return_exceptions=True), 30))
 
 
@@ -258,7 +259,7 @@ def test_everyone_gets_the_outputs_of_their_own_rows_or_their_own_error(
 ) -> None:
     async def check() -> None:
         batcher = Batcher(Picky().predict, Worker(), Bounds(rows), known(0.01 if slow else CHEAP / 32))
-        asked: list[tuple[list[str], bool, asyncio.Future[Any]]] = []
+        asked: list[tuple[list[str], bool, Prediction[Any]]] = []
         for turn in turns:
             for request, given_up in turn:
                 (future,) = submit(batcher, request)

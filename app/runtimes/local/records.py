@@ -12,6 +12,7 @@ from app.core.conditions import Termination
 from app.core.scaling import StartPhase, told_seconds
 from app.core.specs import JobSpec, Placement, Program, Resources, ServerSpec, Toleration
 from app.runtimes.base import JobObservation, ProcessState, ReplicaObservation, ServerObservation
+from inference_server.contract import Facts
 
 Record = dict[str, Any]
 
@@ -19,10 +20,10 @@ Record = dict[str, Any]
 def spec_record(spec: JobSpec | ServerSpec) -> Record:
     plain = {field.name: getattr(spec, field.name) for field in fields(spec)}
     program = {field.name: getattr(spec.program, field.name) for field in fields(spec.program)}
-    limit = spec.run_deadline if isinstance(spec, JobSpec) else None
+    own = _job_record(spec) if isinstance(spec, JobSpec) else _server_record(spec)
     return {
         **plain,
-        **({"run_deadline": limit.total_seconds()} if limit else {}),
+        **own,
         "placement": asdict(spec.placement),
         "program": {**program, "environment": dict(spec.program.environment)},
         "resources": asdict(spec.resources),
@@ -31,13 +32,22 @@ def spec_record(spec: JobSpec | ServerSpec) -> Record:
     }
 
 
+def _job_record(spec: JobSpec) -> Record:
+    return {"run_deadline": spec.run_deadline.total_seconds() if spec.run_deadline else None}
+
+
+def _server_record(spec: ServerSpec) -> Record:
+    return {"facts": asdict(spec.facts) if spec.facts else None}
+
+
 def job_spec(record: Record) -> JobSpec:
     limit = record.get("run_deadline")
     return JobSpec(**{**_spec_fields(record), "run_deadline": timedelta(seconds=limit) if limit else None})
 
 
 def server_spec(record: Record) -> ServerSpec:
-    return ServerSpec(**_spec_fields(record))
+    facts = record.get("facts")
+    return ServerSpec(**{**_spec_fields(record), "facts": Facts(**facts) if facts else None})
 
 
 def _spec_fields(record: Record) -> Record:
