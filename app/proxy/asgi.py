@@ -132,7 +132,7 @@ class PredictProxy:
         head = _head(scope, route)
         if self._holding.is_full(route):
             route.traffic.refuse(OVERLOADED.status)
-            raise Refused(OVERLOADED, head.request_id, route.spec.hold_seconds)
+            raise Refused(OVERLOADED, head.request_id, route.spec.expected_in)
         if not route.traffic.held:
             self._routes.when_wanted()
         return await self._holding.wait(route, turn, inf if head.timeout is None else came + head.timeout - monotonic())

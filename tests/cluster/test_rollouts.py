@@ -17,6 +17,8 @@ import pytest
 from app.controllers.deployments import DeploymentController
 from app.controllers.loop import Loop
 from app.controllers.routes import RouteController
+from app.controllers.scaler import Scaler
+from app.controllers.wakes import WakeWatch
 from app.core.conditions import Condition, find
 from app.core.nudge import Nudges
 from app.core.specs import ServerSpec
@@ -26,6 +28,7 @@ from app.runtimes.kubernetes.runtime import KubernetesRuntime
 from app.runtimes.kubernetes.settings import KubernetesSettings
 from app.store.database import Database
 from app.store.deployments import DeploymentStore
+from app.store.loads import LoadStore
 from tests.app.proxy.gateway import PATH, Gateway, gateway
 from tests.contracts.runtime_actor import SERVE, STARE, Act
 from tests.contracts.runtime_bodies import GPUS, server, until
@@ -145,7 +148,7 @@ async def place(settings: KubernetesSettings, tmp_path: Path) -> AsyncIterator[P
     async with gateway() as proxy:
         store = DeploymentStore(database)
         rounds = [
-            DeploymentController(store, runtime).round,
+            DeploymentController(store, runtime, Scaler(dict, LoadStore(database, "test")), WakeWatch()).round,
             RouteController(store, runtime, proxy.routes.update).round,
         ]
         loops = [Loop(str(number), round_, 1) for number, round_ in enumerate(rounds)]

@@ -42,6 +42,7 @@ def gateways(tmp_path: Path) -> Iterator[tuple[GatewayProcess, GatewayProcess]]:
             "MLOPS_TRACKING__URI": mlflow.url,
             "MLOPS_LOCAL__PYTHON": str(interpreter),
             "MLOPS_CONTROLLER__LEASE_SECONDS": "2",
+            "MLOPS_LOCAL__GPUS": "2",
         }
         first = stack.enter_context(gateway_process(tmp_path / "home", **settings))
         second = stack.enter_context(gateway_process(tmp_path / "home", **settings))
@@ -49,8 +50,8 @@ def gateways(tmp_path: Path) -> Iterator[tuple[GatewayProcess, GatewayProcess]]:
         first.kill()  # so that the other, at its end, can stop all that runs
 
 
-def deploy(gateway: GatewayProcess, **bounds: int) -> None:
-    body = {"taskId": NAME, "modelId": NAME, "mlflowRunId": RUN, "modelProfile": "tabular_regression", **bounds}
+def deploy(gateway: GatewayProcess, **fields: Any) -> None:
+    body = {"taskId": NAME, "modelId": NAME, "mlflowRunId": RUN, "modelProfile": "tabular_regression", **fields}
     answer = gateway.client.post(DEPLOYMENTS, json=body)
     assert answer.status_code == 202, answer.text
 
@@ -184,3 +185,21 @@ def test_whoever_is_killed_what_sleeps_sleeps_on_and_what_was_woken_wakes(
     first.start()
     assert status_is(first, "Ready")["wakes"] == 1
     status_is(first, "Asleep", wakes=1)
+
+
+def test_short_of_gpus_it_says_so_and_keeps_what_it_has(gateways: tuple[GatewayProcess, GatewayProcess]) -> None:
+    bounds = {"minReplicas": 1, "maxReplicas": 6, "targetConcurrency": 1}
+    deploy(gateways[0], modelProfile="image_classification", useGpu=True, **bounds)
+    for gateway in gateways:  # one that was never ready is not waited for, and each learns of it by itself
+        eventually(lambda one=gateway: one.client.post(PREDICT, content=b"x").status_code == 200)
+    with Load(gateways, 8) as load:
+        status_is(gateways[0], "Ready", ready=2)
+
+        def short() -> dict[str, Any] | None:
+            status: dict[str, Any] = gateways[0].client.get(f"{URL}/status").json()
+            found: dict[str, Any] = next(one for one in status["conditions"] if one["type"] == "Scaling")
+            return status if found["reason"] == "Unschedulable" and "0 of 2 are free" in found["message"] else None
+
+        status = eventually(short)
+    assert status["replicas"] == {"wanted": 3, "ready": 2}
+    assert (status["status"], load.lost) == ("Ready", [])

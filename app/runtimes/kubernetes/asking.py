@@ -24,6 +24,7 @@ from app.runtimes.kubernetes.termination import clean
 
 READY = "Ready"
 _EAGER_PERIOD = 0.1
+_AT_ONCE = 10  # that are asked so often; where more start at once, each is asked less often
 _EAGER_SECONDS = 60.0  # from then on it is asked each period
 _PULLED = re.compile(r'[Ss]uccessfully pulled image "[^"]*" in ([\d.hms]+)')
 _PRESENT = "already present"
@@ -59,11 +60,12 @@ class Asker:
     ) -> None:  # fmt: skip
         self._client, self._pods, self._said, self._reach = client, pods, said, reach
         self._period, self._changed = period, changed
+        self._asking: dict[str, asyncio.Task[None]] = {}
         self.nudge = Nudge()
 
     async def run(self) -> None:
         """Until cancelled."""
-        asking: dict[str, asyncio.Task[None]] = {}
+        asking = self._asking
         try:
             while True:
                 for name in self._said.keys() - self._pods().keys():
@@ -83,8 +85,9 @@ class Asker:
     async def _follow(self, pod: PodRecord) -> None:
         """Ask until it is ready."""
         began = time.monotonic()
-        while not await self._ask(pod):  # noqa: ASYNC110 - it is told by nobody
-            await asyncio.sleep(_EAGER_PERIOD if time.monotonic() - began < _EAGER_SECONDS else self._period)
+        while not await self._ask(pod):
+            eager = _EAGER_PERIOD * max(1.0, len(self._asking) / _AT_ONCE)
+            await asyncio.sleep(eager if time.monotonic() - began < _EAGER_SECONDS else max(eager, self._period))
 
     async def _ask(self, pod: PodRecord) -> bool:
         before, words = words_of(pod, self._said), _words(await self._reach.ask(pod), pod)

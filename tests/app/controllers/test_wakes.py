@@ -8,7 +8,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from app.controllers.deployment_status import status_of
+from app.controllers.routes import route_of
 from app.controllers.wakes import KEPT, WakeWatch, with_told
+from app.core.conditions import DeploymentPhase
 from app.core.scaling import Elastic, StartPhase, Wake, told_seconds, usual_seconds
 from app.core.specs import Program, Resources, ServerSpec
 from app.core.tasks import Deployment, DeploymentStatus, Desired
@@ -115,3 +117,39 @@ def test_estimates_are_made_of_the_last_wakes() -> None:
     assert len(watched.status.wakes) == KEPT
     assert usual_seconds(watched.status.wakes) == 3
     assert usual_seconds(()) is None
+
+
+def with_wakes(replicas: int, *totals: float, status: DeploymentStatus | None = None) -> Deployment:
+    wakes = tuple(Wake({START: total}, NOW) for total in totals)
+    found = ServerObservation("serve-a", "u", replicas)
+    one = Deployment(
+        1, "a", "u", "m", {}, replace(SPEC, replicas=replicas), Desired.RUN, "r", None, DeploymentStatus(), NOW,
+        elastic=ELASTIC,
+    )  # fmt: skip
+    ready = replace(found, replicas=(ReplicaObservation("serve-a-0", ProcessState.RUNNING),))
+    was_ready = status_of(replace(one, spec=SPEC), ready, NOW) if status is None else status
+    one = replace(one, status=replace(was_ready, wakes=wakes))
+    return replace(one, status=status_of(one, found, NOW))
+
+
+def test_predictions_are_held_for_as_long_as_wakes_are_known_to_take() -> None:
+    asleep = with_wakes(0, 90, 100, 110)
+    assert asleep.status.phase is DeploymentPhase.ASLEEP
+    route = route_of(asleep, None, NOW)
+    assert (route.expected, route.expected_in, route.hold_seconds) == (True, 100, 150)
+    waking = with_wakes(1, 90, 100, 110, status=asleep.status)
+    assert waking.status.phase is DeploymentPhase.DEPLOYING
+    later = route_of(waking, None, NOW + timedelta(seconds=60))
+    assert (later.expected, later.expected_in, later.hold_seconds) == (True, 40, 150)
+
+
+@pytest.mark.parametrize("jump", [timedelta(days=-1), timedelta(days=1)])
+def test_a_wall_clock_that_jumps_makes_no_estimate_absurd(jump: timedelta) -> None:
+    waking = with_wakes(1, 100, status=with_wakes(0, 100).status)
+    left = waking.wake_left(NOW + jump)
+    assert left is not None and 0 <= left <= 100
+
+
+def test_of_one_that_never_woke_nothing_is_known() -> None:
+    assert with_wakes(0).wake_left(NOW) is None
+    assert route_of(with_wakes(0), None, NOW).hold_seconds == 0
