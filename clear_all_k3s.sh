@@ -82,18 +82,23 @@ ask() {
 delete() { in_namespace delete --ignore-not-found --wait --timeout="$patience" "$@" 2>&1 >/dev/null | sed '/^[Ww]arning: deleting cluster-scoped/d' >&2 || true; }
 delete_names() { local found; mapfile -t found; [ ${#found[@]} -eq 0 ] || delete "$@" "${found[@]}"; }
 
+say() { printf '  %4s s  %s\n' "$SECONDS" "$1"; }
+
 take_down() {
-    # the gateway first, so that nobody makes new jobs while the old ones go
+    say "the gateway, so that nobody makes new jobs while the old ones go"
     delete deployment fastapi-mlops-api --cascade=foreground
     in_namespace wait pods -l "$ours,$component=gateway" --for=delete --timeout="$patience" >/dev/null 2>&1 || true
+    say "jobs, deployments and stores; each is given its time to end"
     names deployments.apps,statefulsets.apps,jobs.batch | delete_names --cascade=foreground
     names replicasets.apps,pods | delete_names # of earlier runs: nothing owns them
+    say "services, settings and rights"
     other_names | delete_names
     cluster_scoped | delete_names
     if [ "$data" = yes ]; then take_data; fi
 }
 
 take_data() {
+    say "the data"
     local volumes; volumes=$(volumes) # a claim that is gone tells no more which volume was its own
     names persistentvolumeclaims | delete_names
     printf '%s' "$volumes" | delete_names
@@ -104,12 +109,12 @@ take_data() {
 foreign() {
     local kinds
     kinds=$(kubectl api-resources --namespaced --verbs=list -o name |
-        grep -vE '^(events|endpoints|endpointslices|pods\.metrics)\b') || unseen
+        grep -vE '^(events|endpoints|endpointslices|pods\.metrics|ingresses\.extensions)\b') || unseen
     found "${kinds//$'\n'/,}" |
         sed -E '\#^(configmap/kube-root-ca\.crt|serviceaccount/default|secret/default-token-.*)$#d'
 }
 
-made_by_a_deploy() { [ "$(kubectl get namespace "$namespace" --ignore-not-found -o 'go-template={{index .metadata.labels "app.kubernetes.io/part-of"}}')" = modelyard ]; }
+made_by_a_deploy() { [ "$(kubectl get namespace "$namespace" --ignore-not-found -o 'go-template={{with .metadata.labels}}{{index . "app.kubernetes.io/part-of"}}{{end}}')" = modelyard ]; }
 
 take_namespace() {
     if [ "$data" = no ] || ! made_by_a_deploy; then return; fi

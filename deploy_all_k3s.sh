@@ -182,6 +182,8 @@ state_of() { # COMPONENT KIND/NAME: `ready`, or how far it is
     read -r ready wanted updated all <<<"$(readiness "$2")"
     if [ -n "${wanted:-}" ] && [ "$ready" = "$wanted" ] && [ "$updated" = "$wanted" ] && [ "$all" = "$wanted" ]; then
         echo "ready ($ready of $wanted)"
+    elif [ "${ready:-0}" -ge "${wanted:-1}" ]; then
+        echo "replacing what ran before"
     else
         echo "waiting (${ready:-0} of ${wanted:-?} ready)"
     fi
@@ -207,6 +209,18 @@ $(in_namespace logs "$2" --tail=10 2>/dev/null | sed 's/^/      /')"; exit 1 ;;
 
 ready_words() { kubectl get --raw "/api/v1/namespaces/$namespace/services/fastapi-mlops-api-service:80/proxy/readyz" 2>&1; }
 
+# Of two deploys at once one may make what the other is just about to make.
+apply() { # KUBECTL-OPTIONS
+    local said tries
+    for tries in 1 2 3 4 5; do
+        said=$(kubectl apply -f "$manifests" "$@" 2>&1 >/dev/null) && return
+        [[ $said == *AlreadyExists* || $said == *"has been modified"* ]] || break
+        sleep 1
+    done
+    die "The manifests could not be applied ($tries tries): $said
+When that is mended, deploy again; or take away what is there: ./clear_all_k3s.sh $namespace"
+}
+
 forget_old_settings() { # of earlier deploys: their names bear a digest of their content
     local name
     for name in $(in_namespace get configmaps -l "$ours" -o name); do
@@ -231,12 +245,12 @@ YAML
 fi
 make_secrets
 in_namespace delete job modelyard-setup --ignore-not-found --cascade=foreground --timeout=120s >/dev/null # a Job runs once; this one is to run each time
-kubectl apply -f "$manifests" -l "$component notin (gateway, mlflow)" >/dev/null
+apply -l "$component notin (gateway, mlflow)"
 for store in postgres s3; do
     if has "modelyard-$store"; then wait_for "$store" "statefulset/modelyard-$store"; fi
 done
 wait_for setup job/modelyard-setup
-kubectl apply -f "$manifests" >/dev/null
+apply
 wait_for mlflow deployment/modelyard-mlflow
 wait_for gateway deployment/fastapi-mlops-api
 forget_old_settings

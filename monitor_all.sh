@@ -23,8 +23,13 @@ while [ $# -gt 0 ]; do
 done
 
 components() {
-    local name kind ready wanted rest state well=0
+    local name kind ready wanted rest state kinds well=0
     echo "COMPONENTS"
+    kinds=$(in_namespace get deployments,statefulsets -l "$ours,$component in (gateway, mlflow, postgres, s3)" -o name) || return 1
+    if [ -z "$kinds" ]; then
+        echo "  none; bring them up with ./deploy_all_k3s.sh $namespace"
+        return 1
+    fi
     while read -r kind; do
         name=${kind#*/}
         read -r ready wanted rest <<<"$(readiness "$kind")"
@@ -34,7 +39,7 @@ components() {
         if [ "$state" != ready ]; then
             trouble "app.kubernetes.io/name=$(name_label "$kind"),$ours" | sed 's/^/      /'
         fi
-    done < <(in_namespace get deployments,statefulsets -l "$ours,$component in (gateway, mlflow, postgres, s3)" -o name)
+    done <<<"$kinds"
     return $well
 }
 
@@ -53,7 +58,7 @@ jobs() {
     in_namespace get jobs -l "$made_by_gateway" --sort-by=.metadata.creationTimestamp -o go-template='
 {{- range .items}}{{printf "  %-40s " (index .metadata.annotations "modelyard/task-id")}}
 {{- if .status.succeeded}}succeeded{{else if .status.failed}}failed{{else if .status.active}}active{{else}}waiting{{end}}{{"  "}}{{.metadata.creationTimestamp}}{{"\n"}}{{end}}' | tail -10
-    trouble "$made_by_gateway,$component=trainer" | tail -5 | sed 's/^/    /'
+    trouble "$made_by_gateway,$component=trainer" | tail -18 | sed 's/^/    /'
 }
 
 deployments() {
@@ -67,7 +72,7 @@ warnings() {
     echo "WARNINGS (the last 8)"
     in_namespace get events --field-selector type=Warning --sort-by=.lastTimestamp -o go-template='
 {{- range .items}}{{printf "  %v %v/%v: %v" (or .lastTimestamp .eventTime "") .involvedObject.kind .involvedObject.name .message}}{{"\n"}}{{end}}' |
-        grep '^  ' | cut -c1-200 | tail -8 || true
+        printable | grep '^  ' | cut -c1-200 | tail -8 || true
 }
 
 glance() {

@@ -189,9 +189,9 @@ def assemble(
     routes = RouteTable(Metrics(registry))
     holder = _holder()
     leadership = Leadership(Lease(database, "controllers", holder, settings.controller.lease_seconds), nudges)
-    inside = Inside(routes, settings.deferred.max_answer_bytes)
+    inside = Inside(routes, settings.deferred)
     predictions = PredictionStore(database, settings.deferred)
-    carrier = Carrier(predictions, inside.ask, f"{HOLDER_PREFIX}{holder}", settings.deferred.concurrency)
+    carrier = Carrier(predictions, inside.ask, f"{HOLDER_PREFIX}{holder}", inside.width)
     prediction_controller = _prediction_controller(settings, database, predictions, carrier, registry)
     period, lease = settings.controller.period_seconds, settings.controller.lease_seconds
     loops = [

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Run benchmarks and print their tables. Nothing is asserted: the numbers are for reading side by side.
 #
-#   scripts/bench.sh                      all of them
+#   scripts/bench.sh                      all of them but the soak, which takes half an hour
 #   scripts/bench.sh NAME...              e.g. scripts/bench.sh proxy
 #   scripts/bench.sh NAME -- OPTION...    with options for the benchmark; "NAME -- --help" lists them
 #
@@ -37,12 +37,14 @@ while [ $# -gt 0 ]; do
            chosen+=("$1"); shift ;;
     esac
 done
-if [ ${#chosen[@]} -eq 0 ]; then mapfile -t chosen < <(names); fi
+if [ ${#chosen[@]} -eq 0 ]; then mapfile -t chosen < <(names | grep -vx soak); fi
 
 if [ -z "${PYTHON:-}" ]; then
-    key=$(cat requirements/*.in requirements/lock.txt | sha256sum | cut -c1-12)
+    parts=(gateway trainer inference mlflow modelyard)
+    case " ${chosen[*]} " in *" serving "* | *" soak "*) parts+=(torch) ;; esac
+    key=$({ echo "${parts[@]}"; cat requirements/*.in requirements/lock.txt; } | sha256sum | cut -c1-12)
     venv=${MODELYARD_CACHE:-$HOME/.cache/modelyard}/bench-$key
-    scripts/venv.sh "$venv" gateway trainer inference mlflow modelyard
+    scripts/venv.sh "$venv" "${parts[@]}"
     PYTHON=$venv/bin/python
 fi
 for name in "${chosen[@]}"; do

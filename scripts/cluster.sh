@@ -54,10 +54,12 @@ last_warning() { # POD [WORDS]
         -o go-template='{{range .items}}{{.message}}{{"\n"}}{{end}}' 2>/dev/null | grep -F -- "${2:-}" | sed '/^$/d' | tail -1
 }
 
+printable() { tr -d '\000-\010\013-\037\177'; } # without what takes hold of a terminal
+
 last_words() { # POD: of its program's log
     local text
-    text=$(in_namespace logs "$1" --previous --tail=5 2>/dev/null || in_namespace logs "$1" --tail=5 2>/dev/null) || true
-    grep -v '^unable to retrieve container logs' <<<"$text" | sed 's/^/    /'
+    text=$({ in_namespace logs "$1" --previous --tail=5 2>/dev/null || in_namespace logs "$1" --tail=5 2>/dev/null; } | printable) || true
+    grep -v '^unable to retrieve container logs' <<<"$text" | cut -c1-300 | sed 's/^/    /'
 }
 
 in_words() { # POD REASON MESSAGE
@@ -66,7 +68,8 @@ in_words() { # POD REASON MESSAGE
     ErrImagePull | ImagePullBackOff | InvalidImageName | ErrImageNeverPull)
         echo "its image cannot be pulled: $(last_warning "$1" "Failed to pull" || echo "${3:-$2}")" ;;
     OOMKilled) echo "its program took more memory than its limit" ;;
-    CrashLoopBackOff | Error) echo "its program ends again and again. It said last:"; last_words "$1" ;;
+    CrashLoopBackOff) echo "its program ends again and again. It said last:"; last_words "$1" ;;
+    Error) echo "its program failed ($3). It said last:"; last_words "$1" ;;
     CreateContainerConfigError) echo "it lacks what it is configured with: $3" ;;
     PodInitializing | ContainerCreating) echo "it is being made. $(last_warning "$1" || true)" ;;
     NotReady) echo "it runs, and is not ready yet. $(last_warning "$1" "probe failed" || true)" ;;
@@ -78,7 +81,7 @@ trouble() { # SELECTOR [ALL]: the troubles of its pods, in words; with ALL=0 onl
     local pod reason message
     pods_in_trouble "$1" | while IFS='|' read -r pod reason message; do
         if [ "${2:-1}" = 0 ] && [[ $reason =~ ^(Unschedulable|PodInitializing|ContainerCreating|NotReady)$ ]]; then continue; fi
-        printf '%s: %s\n' "$pod" "$(in_words "$pod" "$reason" "$message")"
+        printf '%s: %s\n' "$pod" "$(in_words "$pod" "$reason" "$message" | printable)"
     done
 }
 

@@ -125,7 +125,7 @@ class DeferredSettings(Slice):
     answer_seconds: float = Field(600, gt=0, description="how long a replica may take for one")
     deadline_seconds: float = Field(3600, gt=0, description="after which one without an answer has failed")
     result_seconds: float = Field(86400, gt=0)
-    concurrency: int = Field(4, ge=1, description="how many go to one deployment at once: it has other callers too")
+    concurrency: int = Field(2, ge=1, description="how many go to each replica at once: it has other callers too")
     max_body_bytes: int = Field(8 << 20, ge=1024)
     max_answer_bytes: int = Field(16 << 20, ge=1024)
     pending_per_deployment: int = Field(1000, ge=0)

@@ -57,9 +57,6 @@ class Choice:
         self.size = sum(len(pool.replicas) for pool in self._pools)
         self._turns = cycle(turns([pool.weight for pool in self._pools]))
 
-    def __bool__(self) -> bool:
-        return bool(self._pools)
-
     def first(self, key: bytes | None) -> Replica | None:
         """For a new request, which takes its backend's turn; with a key the one where it belongs."""
         pools = self._pools

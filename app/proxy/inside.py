@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from app.core.predictions import Headers, Outcome, Question
+from app.core.settings import DeferredSettings
 from app.proxy.asgi import App
 from app.proxy.headers import Header
 from app.proxy.problem import REPLICA_LOST, Failure, answer_of
@@ -24,18 +25,24 @@ _REPEATED = frozenset({b"content-length", b"x-request-id"})  # each delivery wri
 
 
 class Inside:
-    """Asks `app`, which is told later, and takes answers of at most `limit` bytes."""
+    """Asks `app`, which is told later."""
 
     app: App
 
-    def __init__(self, routes: RouteTable, limit: int) -> None:
+    def __init__(self, routes: RouteTable, settings: DeferredSettings) -> None:
         self._routes = routes
-        self._limit = limit
+        self._concurrency = settings.concurrency
+        self._limit = settings.max_answer_bytes
 
     def away(self, task_id: str) -> float:
         """In how many seconds a replica is expected; 0 if one is ready, or none is expected."""
         route = self._routes.get(task_id)
         return route.spec.expected_in if route and route.spec.expected and not route.ready else 0
+
+    def width(self, task_id: str) -> int:
+        """How many may ask at once, so that others are answered too."""
+        route = self._routes.get(task_id)
+        return self._concurrency * max(1, route.size if route else 0)
 
     async def ask(self, task_id: str, question: Question) -> Outcome:
         """The answer; a problem document where it broke off, or is too large. Cancel it to give up."""

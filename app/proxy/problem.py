@@ -91,6 +91,8 @@ def answer_of(
     ]
     if retry_after is not None:
         headers.append((b"retry-after", b"%d" % max(1, ceil(retry_after))))
+    if failure is BODY_TOO_SLOW:
+        headers.append((b"connection", b"close"))  # the rest of it is no request
     return headers, body
 
 

@@ -19,7 +19,18 @@ PATHS = ("/api/v1/inference/{}/predict", "/inference/{}/predict")
 class Route:
     """One task: which of its replicas are ready, and its traffic."""
 
-    __slots__ = ("_choice", "_replicas", "pace", "spec", "sticky_header", "task_id", "traffic", "waiting")
+    __slots__ = (
+        "_choice",
+        "_replicas",
+        "pace",
+        "ready",
+        "size",
+        "spec",
+        "sticky_header",
+        "task_id",
+        "traffic",
+        "waiting",
+    )
 
     def __init__(self, task_id: str, traffic: Traffic) -> None:
         self.task_id = task_id
@@ -30,16 +41,8 @@ class Route:
         self.waiting: set[asyncio.Event] = set()  # are told when there is something new to see
         self._replicas: dict[Address, Replica] = {}
         self._choice = Choice((), {})
-
-    @property
-    def ready(self) -> bool:
-        """Whether a replica can answer."""
-        return bool(self._choice)
-
-    @property
-    def size(self) -> int:
-        """How many replicas may be asked."""
-        return self._choice.size
+        self.size = 0  # how many replicas may be asked
+        self.ready = False  # whether one can answer
 
     @property
     def replicas(self) -> Sequence[Replica]:
@@ -60,6 +63,8 @@ class Route:
             for address in wanted - self._replicas.keys():
                 self._replicas[address] = Replica(address)
             self._choice = Choice(spec.backends, self._replicas)
+            self.size = self._choice.size
+            self.ready = self.size > 0
         self.spec = spec
         self.sticky_header = spec.sticky_header.encode("latin-1")
         for changed in self.waiting:

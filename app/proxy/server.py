@@ -68,7 +68,7 @@ class Turn(RequestResponseCycle):
 
     def begin(self, app: App) -> None:
         """Call `app` with this request, in a task."""
-        self._protocol.begin_task(self, app)
+        self._protocol._start_asgi_task(self, app)
 
     async def run_asgi(self, app: App) -> None:
         self.scope["extensions"] = {TURN: self}  # type: ignore[dict-item]
@@ -87,7 +87,7 @@ class Turn(RequestResponseCycle):
         lines = [b"%b: %b\r\n" % header for header in (*self.default_headers, *headers)]
         if not self.keep_alive:
             lines.append(b"connection: close\r\n")
-        cast(Cork, self.transport).write_now(b"%b%b\r\n%b" % (STATUS_LINE[status], b"".join(lines), body))
+        self._protocol.cork.write_now(b"%b%b\r\n%b" % (STATUS_LINE[status], b"".join(lines), body))
         self.response_started = self.response_complete = True
         self.message_event.set()
         if not self.keep_alive:
@@ -121,23 +121,27 @@ class HttpProtocol(HttpToolsProtocol):
     ) -> None:  # fmt: skip
         super().__init__(config, server_state, app_state, _loop)
         self._at_once: Callable[[Scope, Turn], bool] | None = getattr(self.app, "at_once", None)
+        self._next: Turn | None = None  # to begin when all that came with its head is parsed
+        self._current: Turn | None = None  # begun last; requests behind it may be parsed already
         self._unparsed = 0  # bytes since the parser had something to tell
         self._idle_since = monotonic()
 
     # The connection.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(Cork(cast(asyncio.Transport, transport), self.loop))
+        self.cork = Cork(cast(asyncio.Transport, transport), self.loop)
+        super().connection_made(self.cork)
         self.flow = Flow(self.transport, self.pipeline)
         self._tend()
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self._unset_keepalive_if_required()
-        turns = [self.cycle, *(cycle for cycle, _ in self.pipeline)] if self.cycle is not None else []
-        for turn in cast(list[Turn], turns):
+        turn = self._current
+        if turn is not None and not turn.response_complete:
             turn.disconnected = True
-            if turn.on_left is not None and not turn.response_complete:
+            turn.message_event.set()
+            if turn.on_left is not None:
                 turn.on_left()
 
     def _tend(self) -> None:
@@ -159,6 +163,9 @@ class HttpProtocol(HttpToolsProtocol):
         else:
             if self._unparsed > HEAD_LIMIT:
                 self._refuse(HEAD_TOO_LARGE)
+        turn, self._next = self._next, None
+        if turn is not None and not self.transport.is_closing():
+            self._begin(turn)
 
     def _feed(self, data: bytes) -> None:
         while True:
@@ -214,7 +221,7 @@ class HttpProtocol(HttpToolsProtocol):
         before = self.cycle
         self.cycle = turn = Turn(self, version != "1.0" and parser.should_keep_alive())
         if before is None or before.response_complete:
-            self._start_asgi_task(turn, self.app)
+            self._next = turn
         else:
             self.flow.pause_reading()
             self.pipeline.appendleft((turn, self.app))
@@ -238,17 +245,11 @@ class HttpProtocol(HttpToolsProtocol):
 
     # Requests and their answers.
 
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: App) -> None:
-        """Not before all that came with the head is parsed: then it is known whether the request is complete."""
-        self.loop.call_soon(self._begin, cast(Turn, cycle))
-
     def _begin(self, turn: Turn) -> None:
+        self._current = turn
         at_once = None if turn.more_body or turn.disconnected else self._at_once
-        if at_once is None or not at_once(cast(Scope, turn.scope), turn):
+        if at_once is None or not at_once(turn.scope, turn):  # type: ignore[arg-type]  # no TypedDict of uvicorn's
             turn.begin(self.app)
-
-    def begin_task(self, turn: Turn, app: App) -> None:
-        super()._start_asgi_task(turn, app)
 
     def on_response_complete(self) -> None:
         self.server_state.total_requests += 1
@@ -256,7 +257,8 @@ class HttpProtocol(HttpToolsProtocol):
             return
         self._idle_since = monotonic()
         if self.pipeline:
-            self._start_asgi_task(*self.pipeline.pop())
+            turn, _ = self.pipeline.pop()
+            self.loop.call_soon(self._begin, cast(Turn, turn))
         self.flow.resume_reading()
 
 

@@ -36,7 +36,8 @@ class BodyLimit:
                 async with asyncio.timeout_at(None if over else due):
                     message = await receive()
             except TimeoutError:
-                raise HTTPException(408, f"The body did not arrive within {self._seconds:g} s.") from None
+                late = f"The body did not arrive within {self._seconds:g} s."
+                raise HTTPException(408, late, headers={"Connection": "close"}) from None
             over = not message.get("more_body", False)
             read += len(message.get("body", b""))
             if read > limit:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from itertools import count
 from typing import Any
 
@@ -46,18 +47,20 @@ SURPRISE = Failure(
 class Carrier:
     """Holds claims as `holder`, and tries each until it has an answer, or its deadline has passed.
 
+    `width` says how many may go to a task's deployment at once.
+
     Predictions of one deployment wait for each other in its lane. An id is the right to read a result, so no log has
     it. Nothing is lost with this object: who finds its claims in the store goes on with them. `on_end` is told the
     status of each outcome; None: others had it already.
     """
 
-    def __init__(self, store: PredictionStore, ask: Ask, holder: str, width: int) -> None:
+    def __init__(self, store: PredictionStore, ask: Ask, holder: str, width: Callable[[str], int]) -> None:
         self._store = store
         self._ask = ask
         self.holder = holder
         self._width = width
         self.on_end: Callable[[int | None], None] = lambda _: None
-        self._tasks: dict[Claim, asyncio.Task[None]] = {}
+        self._tasks: dict[Claim, asyncio.Task[Outcome | None]] = {}
         self._lanes: dict[str, Lane] = {}
 
     def __len__(self) -> int:
@@ -74,14 +77,15 @@ class Carrier:
     def carry(self, claim: Claim) -> None:
         """Begin with it, unless that was done."""
         if claim not in self._tasks:
-            lane = self._lane(claim.deployment_uid)
+            lane = self._lane(claim)
             lane.members += 1
             self._tasks[claim] = asyncio.create_task(self._carry(claim, lane))
 
-    async def wait(self, claim: Claim, seconds: float) -> None:
-        """Return once it is over, or after so many seconds."""
+    async def wait(self, claim: Claim, seconds: float) -> Outcome | None:
+        """The outcome, once it is recorded; None if it is not within so many seconds, or others have it."""
         if task := self._tasks.get(claim):
             await asyncio.wait([task], timeout=seconds)
+        return task.result() if task and task.done() and not task.cancelled() else None
 
     def expected(self, deployment_uid: str, ahead: int) -> float | None:
         """In how many seconds the one behind `ahead` others has its answer; None if nothing here tells.
@@ -101,20 +105,20 @@ class Carrier:
             with suppress(Outage):  # then they take it when they think us dead
                 await self._store.let_go(self.holder)
 
-    def _lane(self, deployment_uid: str) -> Lane:
+    def _lane(self, claim: Claim) -> Lane:
         """Empty lanes are kept for what they know, but not without end."""
         if len(self._lanes) >= LANES:
             self._lanes = {uid: lane for uid, lane in self._lanes.items() if lane.members}
-        return self._lanes.setdefault(deployment_uid, Lane(self._width))
+        return self._lanes.setdefault(claim.deployment_uid, Lane(partial(self._width, claim.task_id)))
 
-    async def _carry(self, claim: Claim, lane: Lane) -> None:
+    async def _carry(self, claim: Claim, lane: Lane) -> Outcome | None:
+        """The outcome, once it is recorded."""
         try:
             [found] = await asyncio.gather(self._outcome(claim, lane), return_exceptions=True)
             if isinstance(found, BaseException):
                 log.error("surprise", request_id=claim.request_id, exc_info=found)
                 found = _refusal(SURPRISE, claim)
-            if found is not None:
-                await self._record(claim, found)
+            return found if found and await self._record(claim, found) else None
         finally:
             del self._tasks[claim]
             lane.members -= 1
@@ -123,6 +127,8 @@ class Carrier:
         """What is to be recorded; None if others have it now."""
         tries = Tries()
         left = (claim.deadline_at - datetime.now(UTC)).total_seconds()
+        if left <= 0:
+            return _refusal(tries.too_late(), claim)
         try:
             async with asyncio.timeout(left):
                 return await self._answer(claim, lane, tries)
@@ -150,7 +156,8 @@ class Carrier:
             return _refusal(DELETED, claim)
         return tries.add(await self._ask(claim.task_id, errand.question))
 
-    async def _record(self, claim: Claim, outcome: Outcome) -> None:
+    async def _record(self, claim: Claim, outcome: Outcome) -> bool:
+        """Whether it is ours that is kept."""
         for failures in count(1):
             try:
                 is_ours = await self._store.record(claim, outcome, datetime.now(UTC))
@@ -159,7 +166,8 @@ class Carrier:
                 await asyncio.sleep(pause(failures))
             else:
                 self.on_end(outcome.status if is_ours else None)
-                return
+                return is_ours
+        raise AssertionError("unreachable: it goes on until it is known")
 
 
 class Tries:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from time import monotonic
 
@@ -26,12 +26,12 @@ class Turn:
 
 
 class Lane:
-    """In their order, `width` at once; after a failure a rest, and one at a time until one goes well.
+    """In their order, `width()` at once; after a failure a rest, and one at a time until one goes well.
 
     So a deployment that is away is asked by one for all, and not asked by all. `members` is for the owner to count.
     """
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: Callable[[], int]) -> None:
         self._width = width
         self._busy = 0
         self._failures = 0
@@ -60,7 +60,7 @@ class Lane:
         away = max(0.0, self._away_until - monotonic())
         if self._seconds is None:
             return away or None
-        return away + self._seconds * (ahead // self._width + 1)
+        return away + self._seconds * (ahead // self._width() + 1)
 
     async def _admission(self) -> None:
         admitted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -77,7 +77,7 @@ class Lane:
             raise
 
     def _admit(self) -> None:
-        width = 1 if self._failures else self._width
+        width = 1 if self._failures else self._width()
         while self._waiting and self._rest is None and self._busy < width:
             self._busy += 1
             self._waiting.popleft().set_result(None)

@@ -15,7 +15,7 @@ from app.core.errors import DeploymentNotReady
 from app.core.prediction_errors import IdempotencyKeyInvalid, PredictionExpired, PredictionNotFound, TimeoutInvalid
 from app.core.predictions import Headers, Idempotency, Prediction, Question
 from app.core.settings import DeferredSettings
-from app.core.tasks import Deployment, Desired
+from app.core.tasks import Desired
 from app.proxy.headers import REQUEST_STOPS, HeadRefused, seconds
 from app.services.carrying import Carrier
 from app.store.deployments import DeploymentStore
@@ -48,7 +48,8 @@ class PredictionService:
     async def explain(self, task_id: str) -> NoReturn:
         """Raises `DeploymentNotFound`, or `DeploymentNotReady` with the reason and when to try again."""
         found = await self._deployments.get(task_id)
-        _refuse_deleted(found)
+        if found.desired is Desired.STOP:
+            raise DeploymentNotReady(task_id, "Deleting", "it is being deleted.", retry_after=30, may_recover=False)
         seen = found.status
         ready = find(seen.conditions, "Ready")
         reason = ready.reason if ready else seen.phase.value
@@ -72,15 +73,24 @@ class PredictionService:
         question make one prediction. Raises `DeploymentNotFound`, `DeploymentNotReady` if it is being deleted,
         `TooManyPending`, `TimeoutInvalid`, `IdempotencyKeyInvalid` and `IdempotencyKeyReused`.
         """
-        deployment = await self._deployments.get(task_id)
-        _refuse_deleted(deployment)
-        kept = await self._predictions.add(self._new(deployment, question, _seconds(timeout), key))
+        new = self._new(task_id, question, _seconds(timeout), key)
+        kept = await self._predictions.add(new)
+        if kept is None:
+            await self.explain(task_id)
         if isinstance(kept, str):
             return await self._predictions.get(kept)
-        self._carrier.carry(kept)
-        if wait:
-            await self._carrier.wait(kept, wait)
-        return await self._predictions.get(kept.id)
+        self._carrier.carry(kept.claim)
+        outcome = await self._carrier.wait(kept.claim, wait) if wait else None
+        return Prediction(
+            id=new.id,
+            task_id=task_id,
+            deployment_uid=kept.claim.deployment_uid,
+            request_id=question.request_id,
+            created_at=new.created_at,
+            deadline_at=new.deadline_at,
+            ahead=kept.ahead,
+            outcome=outcome,
+        )
 
     async def result(self, id: str) -> Prediction:
         """Raises `PredictionNotFound` or `PredictionExpired`."""
@@ -97,17 +107,15 @@ class PredictionService:
         known = self._carrier.expected(prediction.deployment_uid, prediction.ahead)
         return away or None if known is None else max(known, away)
 
-    def _new(self, deployment: Deployment, question: Question, timeout: float, key: str | None) -> NewPrediction:
+    def _new(self, task_id: str, question: Question, timeout: float, key: str | None) -> NewPrediction:
         now = datetime.now(UTC)
-        longest = min(timeout, self._settings.deadline_seconds)
         return NewPrediction(
             id=secrets.token_hex(16),
-            task_id=deployment.task_id,
-            deployment_uid=deployment.uid,
+            task_id=task_id,
             holder=self._carrier.holder,
             question=question,
             created_at=now,
-            deadline_at=now + timedelta(seconds=longest),
+            deadline_at=now + timedelta(seconds=min(timeout, self._settings.deadline_seconds)),
             idempotency=None if key is None else _idempotency(key, question),
         )
 
@@ -132,10 +140,3 @@ def _idempotency(key: str, question: Question) -> Idempotency:
     content = hashlib.sha256(question.body)
     content.update(dict(question.headers).get(b"content-type", b""))
     return Idempotency(hashlib.sha256(key.encode()).hexdigest(), content.hexdigest())
-
-
-def _refuse_deleted(deployment: Deployment) -> None:
-    if deployment.desired is Desired.STOP:
-        raise DeploymentNotReady(
-            deployment.task_id, "Deleting", "it is being deleted.", retry_after=30, may_recover=False
-        )

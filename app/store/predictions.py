@@ -7,7 +7,7 @@ only slow, finds its answer refused.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -38,12 +38,19 @@ class NewPrediction:
 
     id: str
     task_id: str
-    deployment_uid: str
     holder: str
     question: Question
     created_at: datetime
     deadline_at: datetime
     idempotency: Idempotency | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The claim to answer a new prediction; `ahead` wait for the same deployment already."""
+
+    claim: Claim
+    ahead: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +71,8 @@ class PredictionStore:
         self._record = Group(self._write_outcomes)
 
     @whole
-    async def add(self, new: NewPrediction) -> Claim | str:
-        """Keep it: the claim to answer it, or the id of the one that was kept before under the same key.
+    async def add(self, new: NewPrediction) -> Kept | str | None:
+        """Keep it; or the id of the one that was kept before under the same key; None if nothing is deployed there.
 
         Raises `TooManyPending` where there is no room, `IdempotencyKeyReused`. The bounds hold but for what other
         gateways keep in the same moment.
@@ -161,25 +168,27 @@ class PredictionStore:
             empty = await connection.execute(emptied.values(clean_at=later, answer=None, answer_headers=None))
         return gone.rowcount + empty.rowcount
 
-    async def _write(self, group: Sequence[NewPrediction]) -> Sequence[Claim | str | Refusal]:
+    async def _write(self, group: Sequence[NewPrediction]) -> Sequence[Kept | str | Refusal | None]:
         async with self._database.begin() as connection:
             await connection.execute(_LOCK)
+            uids = await _deployed(connection, {new.task_id for new in group})
             counts = sa.select(_c.deployment_uid, sa.func.count(), sa.func.sum(_c.size)).where(_pending)
             found = await connection.execute(counts.group_by(_c.deployment_uid))
             room = Room(self._settings, {uid: (count, int(size)) for uid, count, size in found})
-            return [await self._write_one(connection, new, room) for new in group]
+            return [await self._write_one(connection, new, uids.get(new.task_id), room) for new in group]
 
-    async def _write_one(self, connection: AsyncConnection, new: NewPrediction, room: Room) -> Claim | str | Refusal:
-        if new.idempotency and (known := await _known(connection, new, new.idempotency)):
-            return known
-        if refusal := room.refusal(new.task_id, new.deployment_uid, new.question.size):
-            return refusal
-        inserted = self._database.insert(predictions).values(_values(new)).on_conflict_do_nothing()
-        if (await connection.execute(inserted)).rowcount == 0:  # another gateway kept its key a moment ago
-            assert new.idempotency is not None
-            return await _known(connection, new, new.idempotency) or IdempotencyKeyReused()
-        room.take(new.deployment_uid, new.question.size)
-        return Claim(new.id, new.task_id, new.deployment_uid, new.question.request_id, 1, new.deadline_at)
+    async def _write_one(
+        self, connection: AsyncConnection, new: NewPrediction, uid: str | None, room: Room
+    ) -> Kept | str | Refusal | None:
+        if uid is None:
+            return None
+        if (refusal := room.refusal(new.task_id, uid, new.question.size)) is None:
+            insert = self._database.insert(predictions).values(_values(new, uid)).on_conflict_do_nothing()
+            if (await connection.execute(insert)).rowcount:
+                claim = Claim(new.id, new.task_id, uid, new.question.request_id, 1, new.deadline_at)
+                return Kept(claim, room.take(uid, new.question.size))
+        known = await _known(connection, uid, new.idempotency) if new.idempotency else None
+        return known or refusal
 
     async def _write_outcomes(self, group: Sequence[tuple[Claim, Outcome, datetime]]) -> Sequence[bool]:
         async with self._database.begin() as connection:
@@ -194,9 +203,16 @@ class PredictionStore:
         return (await connection.execute(change)).rowcount == 1
 
 
-async def _known(connection: AsyncConnection, new: NewPrediction, said: Idempotency) -> str | Refusal | None:
+async def _deployed(connection: AsyncConnection, task_ids: Collection[str]) -> Mapping[str, str]:
+    """The uids of those deployments that shall run."""
+    query = sa.select(deployments.c.task_id, deployments.c.uid)
+    there = query.where(deployments.c.task_id.in_(task_ids), deployments.c.desired == Desired.RUN.value)
+    return {row.task_id: row.uid for row in await connection.execute(there)}
+
+
+async def _known(connection: AsyncConnection, uid: str, said: Idempotency) -> str | Refusal | None:
     """The prediction that was kept under the same key."""
-    same = (_c.deployment_uid == new.deployment_uid, _c.idempotency_key == said.key)
+    same = (_c.deployment_uid == uid, _c.idempotency_key == said.key)
     row = (await connection.execute(sa.select(_c.id, _c.content_digest).where(*same))).one_or_none()
     if row is None:
         return None
@@ -207,11 +223,11 @@ def _holds(claim: Claim) -> tuple[sa.ColumnElement[bool], ...]:
     return _c.id == claim.id, _c.attempt == claim.attempt, _pending
 
 
-def _values(new: NewPrediction) -> dict[str, Any]:
+def _values(new: NewPrediction, deployment_uid: str) -> dict[str, Any]:
     return {
         "id": new.id,
         "task_id": new.task_id,
-        "deployment_uid": new.deployment_uid,
+        "deployment_uid": deployment_uid,
         "request_id": new.question.request_id,
         "idempotency_key": new.idempotency.key if new.idempotency else None,
         "content_digest": new.idempotency.content if new.idempotency else None,

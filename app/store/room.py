@@ -31,9 +31,10 @@ class Room:
             return PlatformFull(f"{bounds.pending_bytes} bytes")
         return None
 
-    def take(self, uid: str, size: int) -> None:
-        """One more of this size waits."""
+    def take(self, uid: str, size: int) -> int:
+        """One more of this size waits. Returns how many of its deployment did before."""
         count, held = self._pending.get(uid, (0, 0))
         self._pending[uid] = (count + 1, held + size)
         self._count += 1
         self._bytes += size
+        return count

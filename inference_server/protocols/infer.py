@@ -14,7 +14,7 @@ from inference_server.messages import Answer
 from inference_server.problems import BodyUnreadable
 from inference_server.protocols.bodies import Asked, Headers, Rendered, json_object
 from inference_server.protocols.signature import Signature, TensorFacts
-from inference_server.protocols.tensors import Binary, Tensor, read_tensor, write_binary, write_json
+from inference_server.protocols.tensors import Array, Binary, Tensor, read_tensor, write_binary, write_json
 from inference_server.words import short, shown
 
 JSON_LENGTH = b"inference-header-content-length"
@@ -84,19 +84,25 @@ def _data(tensors: Sequence[Tensor], signature: Signature, options: Mapping[str,
     features, first = signature.features, tensors[0]
     names = {feature.name for feature in features}
     if len(tensors) == 1 and (len(features) > 1 or first.name not in names):
-        return signature.of_columns(_columns_of_table(first, features))
+        return signature.of_items(_rows_of_table(first, features))
     kinds = {feature.name: feature.kind for feature in features}
     return signature.of_columns({tensor.name: _column(tensor, kinds.get(tensor.name, "")) for tensor in tensors})
 
 
-def _columns_of_table(tensor: Tensor, features: Sequence[Feature]) -> dict[str, list[object]]:
-    array = tensor.array
-    if array.ndim != 2 or array.shape[1] != len(features):
+def _rows_of_table(tensor: Tensor, features: Sequence[Feature]) -> list[list[object]]:
+    array, width = tensor.array, len(features)
+    if array.ndim != 2 or array.shape[1] != width:
         raise BodyUnreadable(
-            f"The input {short(tensor.name)} has the shape {list(array.shape)}; the model reads [rows, "
-            f"{len(features)}], or each of its inputs as a tensor of its own: {', '.join(f.name for f in features)}."
+            f"The input {short(tensor.name)} has the shape {list(array.shape)}; the model reads [rows, {width}], "
+            f"or each of its inputs as a tensor of its own: {', '.join(f.name for f in features)}."
         )
-    return {f.name: _values(array[:, index], f.kind, tensor.name) for index, f in enumerate(features)}
+    values = _values(array, tensor.name)
+    rows = [values[start : start + width] for start in range(0, len(values), width)]
+    for index, feature in enumerate(features):
+        if feature.kind == "boolean":
+            for row in rows:
+                row[index] = _boolean(row[index])
+    return rows
 
 
 def _column(tensor: Tensor, kind: str) -> list[object]:
@@ -104,22 +110,26 @@ def _column(tensor: Tensor, kind: str) -> list[object]:
     if array.ndim > 2 or array.shape[1:] not in ((), (1,)):
         shape = list(array.shape)
         raise BodyUnreadable(f"The input {short(tensor.name)} has the shape {shape}; it must be [rows] or [rows, 1].")
-    return _values(array.reshape(-1), kind, tensor.name)
+    values = _values(array, tensor.name)
+    return [_boolean(value) for value in values] if kind == "boolean" else values
 
 
-def _values(array: Any, kind: str, name: str) -> list[object]:
-    """As JSON has them: text for bytes, null for NaN, and where booleans belong, 0 and 1 are such."""
-    values: list[object] = array.tolist()
+def _values(array: Array, name: str) -> list[object]:
+    """All values, as JSON has them: text for bytes, null for NaN."""
+    values: list[object] = array.reshape(-1).tolist()
     if array.dtype == object:
         try:
             return [value.decode() if isinstance(value, bytes) else value for value in values]
         except UnicodeDecodeError as error:
             raise BodyUnreadable(f"The input {short(name)} holds bytes that are no text in UTF-8.") from error
     if array.dtype.kind == "f":
-        values = [None if value != value else value for value in values]
-    if kind == "boolean":
-        values = [bool(value) if value in (0, 1) else value for value in values]
+        return [None if value != value else value for value in values]
     return values
+
+
+def _boolean(value: object) -> object:
+    """Where booleans belong, 0 and 1 are such."""
+    return bool(value) if value in (0, 1) else value
 
 
 def _images(tensor: Tensor) -> list[object]:

@@ -52,8 +52,11 @@ def refuse(problem: Problem, request_id: str) -> Answer:
 
 def _content_type(headers: Headers) -> str:
     """`application/json` or `text/csv`."""
+    value = headers.get(b"content-type", b"application/json").decode("latin-1")
+    if value == "application/json":
+        return value
     stated = Message()
-    stated["content-type"] = headers.get(b"content-type", b"application/json").decode("latin-1")
+    stated["content-type"] = value
     if stated.get_content_charset("utf-8") not in ("utf-8", "utf8"):
         raise MediaTypeUnknown("Bodies are read in UTF-8 only.")
     found = stated.get_content_type()

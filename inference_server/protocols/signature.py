@@ -76,10 +76,12 @@ class Signature:
 
     def _check(self, columns: Mapping[str, object]) -> None:
         known = [feature.name for feature in self.features]
+        if columns.keys() == set(known):
+            return
         if missing := [name for name in known if name not in columns]:
             raise BodyUnreadable(f"Missing are the inputs {_listed(missing)}; the model reads {_listed(known)}.")
-        if unknown := [name for name in columns if name not in known]:
-            raise BodyUnreadable(f"The model knows no inputs {_listed(unknown)}; it reads {_listed(known)}.")
+        unknown = [name for name in columns if name not in known]
+        raise BodyUnreadable(f"The model knows no inputs {_listed(unknown)}; it reads {_listed(known)}.")
 
 
 def _outputs(card: ModelCard) -> tuple[TensorFacts, ...]:

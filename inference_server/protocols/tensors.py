@@ -118,7 +118,9 @@ def _from_json(values: object, shape: tuple[int, ...], datatype: str, name: str)
     if not allowed.issuperset(map(type, values)):
         raise BodyUnreadable(f"The data of the input {short(name)}, which is {datatype}, must be {words}.")
     try:
-        with np.errstate(over="ignore"):
+        if dtype.kind != "f" or dtype.itemsize == 8:
+            return np.array(values, dtype).reshape(shape)
+        with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused as such
             return np.array(values, dtype).reshape(shape)
     except OverflowError as error:
         raise BodyUnreadable(f"The input {short(name)} holds a number that no {datatype} can be.") from error

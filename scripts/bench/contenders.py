@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +82,31 @@ def ours(place: Place) -> Contender:
     )
 
 
+def ours_v2(place: Place) -> Contender:
+    """Asked as MLServer is, for what the peers answer alone: classes, or the network's probabilities."""
+    network = place.sample.name == "mlp"
+    asked = "probabilities" if network else "predictions"
+
+    def body(rows: Rows) -> object:
+        return {"inputs": [_tensor(rows, "FP64")], "outputs": [{"name": asked}]}
+
+    path = f"/v2/models/{place.sample.name}/infer"
+    return replace(ours(place), path=path, body=body, predictions=lambda answer: _rows(answer["outputs"][0]))
+
+
+def _tensor(rows: Rows, datatype: str) -> dict[str, Any]:
+    numbers = [value for row in rows for value in row]
+    return {"name": "x", "datatype": datatype, "shape": [len(rows), len(rows[0])], "data": numbers}
+
+
+def _rows(output: Any) -> list[Any]:
+    """A tensor's rows; what has one column is a list of numbers."""
+    width = output["shape"][1] if len(output["shape"]) > 1 else 1
+    if width == 1:
+        return list(output["data"])
+    return [output["data"][at : at + width] for at in range(0, len(output["data"]), width)]
+
+
 def bare(place: Place, batch: int) -> Contender:
     flags = "--no-access-log --log-level warning --host 127.0.0.1 --port"
     command = [_python("bare", place), "-m", "uvicorn", "bare:app", *flags.split(), str(place.port)]
@@ -131,20 +156,13 @@ def mlserver(place: Place, batch: int) -> Contender:
     (place.folder / "model-settings.json").write_text(json.dumps(model))
 
     def body(rows: Rows) -> object:
-        numbers = [value for row in rows for value in row]
-        shape, datatype = [len(rows), len(rows[0])], "FP32" if network else "FP64"
-        return {"inputs": [{"name": "x", "datatype": datatype, "shape": shape, "data": numbers}]}
-
-    def predictions(answer: Any) -> list[Any]:
-        output = answer["outputs"][0]
-        width = output["shape"][1] if network else 1
-        rows = [output["data"][at : at + width] for at in range(0, len(output["data"]), width)]
-        return rows if network else list(output["data"])
+        return {"inputs": [_tensor(rows, "FP32" if network else "FP64")]}
 
     command = [_script("mlserver", place), "start", str(place.folder)]
     return Contender(
-        command, "/v2/models/bench/infer", _environment(place, batch), place.folder, body=body, predictions=predictions
-    )
+        command, "/v2/models/bench/infer", _environment(place, batch), place.folder, body,
+        lambda answer: _rows(answer["outputs"][0]),
+    )  # fmt: skip
 
 
 def _python(peer: str, place: Place) -> str:
@@ -165,6 +183,7 @@ def _environment(place: Place, batch: int) -> dict[str, str]:
 
 CONTENDERS: dict[str, Callable[[Place], Contender]] = {
     "ours": ours,
+    "ours+v2": ours_v2,
     "mosec": lambda place: mosec(place, 1),
     "mosec+batch": lambda place: mosec(place, BATCH),
     "mlserver": lambda place: mlserver(place, 1),

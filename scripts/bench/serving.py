@@ -82,7 +82,7 @@ def prepared(sample: Sample, home: Path, names: list[str]) -> Iterator[tuple[Pat
         sample.save_for_mlflow(home / "mlflow")
     with ExitStack() as stack:
         tracking = ""
-        if "ours" in names:
+        if {"ours", "ours+v2"} & set(names):
             folder = packages.package(sample, home / "package")
             tracking = stack.enter_context(packages.tracking({sample.name: folder}))
         yield home, tracking
@@ -168,7 +168,8 @@ def table(results: list[Result]) -> str:
     ]
     for one in results:
         if not one.rounds:
-            lines.append(f"| {one.contender} | {one.failure} |" + " |" * 12)
+            words = str(one.failure).splitlines()[0].replace("|", " ")
+            lines.append(f"| {one.contender} | {words} |" + " |" * 12)
             continue
         rates = (_shown(one.median(cell, "rate"), 1, 0) for cell in CELLS)
         p50, p99 = one.median("1x64", "p50"), one.median("1x64", "p99")

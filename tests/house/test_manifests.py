@@ -8,6 +8,7 @@ import json
 import re
 import subprocess
 from collections.abc import Iterator
+from fnmatch import fnmatch
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -158,6 +159,29 @@ def test_what_the_runtime_speaks_of_is_what_it_may_touch() -> None:
     spoken = {name.replace("/v1/", "/") for name in spoken} - {"services"}  # by its own component
     assert spoken == GATEWAY_MAY.keys() - {"pods/log"}
     assert '"log")' in code and "/api/v1/nodes" in code
+
+
+@pytest.mark.parametrize(
+    ("host", "is_ours"),
+    [
+        ("modelyard-mlflow", True),
+        ("modelyard-mlflow:5000", True),
+        ("modelyard-mlflow.houses:5000", True),
+        ("modelyard-mlflow.houses.svc", True),
+        ("modelyard-mlflow.houses.svc.cluster.local:5000", True),
+        ("localhost:5000", True),
+        ("modelyard-mlflow.evil.example:5000", False),
+        ("modelyard-mlflow.houses.evil.example", False),
+        ("modelyard-mlflow.houses.svc.evil.example", False),
+        ("localhost.evil.example", False),
+    ],
+)
+def test_mlflow_answers_to_its_own_names_alone(host: str, is_ours: bool) -> None:
+    """A page whose name leads to MLflow's address must not read it through somebody's browser. MLflow uses fnmatch."""
+    pod = named(("k3s",), "Deployment", "modelyard-mlflow")["spec"]["template"]["spec"]
+    option = next(one for one in pod["containers"][0]["command"] if one.startswith("--allowed-hosts="))
+    patterns = option.partition("=")[2].replace("$(NAMESPACE)", "houses").split(",")
+    assert any(fnmatch(host, pattern) for pattern in patterns) is is_ours
 
 
 @pytest.mark.parametrize(("component", "image"), STORES.items())

@@ -117,6 +117,12 @@ def test_of_two_deploys_at_once_the_second_takes_the_first_ones_secrets(bare: Cl
     assert "apply -f" in bare.asked()
 
 
+def test_of_two_deploys_at_once_each_makes_what_the_other_has_not(cluster: Cluster, tmp_path: Path) -> None:
+    cluster.answers('"apply "*', f"[ -e {tmp_path}/once ] && exit 9; touch {tmp_path}/once; {TAKEN}")
+    done = cluster.run("deploy_all_k3s.sh", "mlops", "--overlay", "external-stores")
+    assert done.returncode == 1 and "(2 tries)" in done.stderr
+
+
 def test_who_may_not_read_secrets_is_told_and_makes_none(bare: Cluster) -> None:
     bare.answers('*"get secret "*', FORBIDDEN)
     done = bare.run("deploy_all_k3s.sh", "mlops")
@@ -127,3 +133,21 @@ def test_who_may_not_read_secrets_is_told_and_makes_none(bare: Cluster) -> None:
 def test_a_timeout_is_a_number(cluster: Cluster) -> None:
     done = cluster.run("deploy_all_k3s.sh", "mlops", "--timeout", "10m")
     assert done.returncode == 1 and "--timeout takes whole seconds, not '10m'." in done.stderr
+
+
+def test_a_log_takes_hold_of_no_terminal(cluster: Cluster) -> None:
+    """What a program printed stands in the operator's glance, without its escape codes, NULs and endless lines."""
+    cluster.answers('*"get deployments -l "*"readyReplicas"*', "true")
+    cluster.answers('*"get pods -l "*"component=trainer"*', 'echo "train-a|Error|exit code 3"')
+    cluster.answers('*"logs train-a --previous"*', "exit 1")
+    cluster.answers('*"logs train-a --tail=5"', r"printf '\x1b]0;pwned\x07\x1b[31mred\0 alert\n%02000d\n' 0")
+    said = cluster.run("monitor_all.sh", "mlops")
+    assert "its program failed (exit code 3). It said last:" in said.stdout and "red alert" in said.stdout
+    assert not {"\x1b", "\x07", "\0"} & set(said.stdout + said.stderr)
+    assert max(map(len, said.stdout.splitlines())) < 320
+    assert "null byte" not in said.stderr
+
+
+def test_a_glance_at_nothing_says_how_to_bring_it_up(cluster: Cluster) -> None:
+    done = cluster.run("monitor_all.sh", "mlops")
+    assert done.returncode == 1 and "none; bring them up with ./deploy_all_k3s.sh mlops" in done.stdout

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
@@ -287,6 +288,21 @@ def test_what_a_killed_server_left_counts_and_goes(shelf: Shelf) -> None:
     (part / "half").write_text("x" * 900)
     shelf.use("b", most_bytes=1500)
     assert not part.exists()
+
+
+def test_many_servers_that_come_and_go_all_find_their_models_whole(shelf: Shelf) -> None:
+    """And nobody's model goes while it is in use, in a cache that holds two of six."""
+
+    def serve(number: int) -> bool:
+        letter = "abcdef"[number * 7 % 6]
+        with shelf.server(letter, most_bytes=2500) as folder:
+            time.sleep(0)  # let others come
+            return directory_digest(folder) == shelf.digests[letter]
+
+    with ThreadPoolExecutor(8) as servers:
+        assert all(servers.map(serve, range(200)))
+    shelf.use("a", most_bytes=2500)
+    assert shelf.bytes() <= 2500
 
 
 @contextmanager

@@ -110,6 +110,17 @@ def test_a_file_that_was_changed_after_logging_is_refused(
     assert message == f"The model's files are not those that were logged (expected {digest}, found {found})."
 
 
+def test_a_model_that_is_larger_than_the_cache_may_hold_is_told_with_numbers(
+    mlflow: FakeMlflowRest, classifier_folder: Path, tmp_path: Path
+) -> None:
+    mlflow.log(classifier_folder, directory_digest(classifier_folder))
+    code, message = ends(tmp_path, mlflow, model_cache_bytes=100)
+    size = sum(path.stat().st_size for path in classifier_folder.rglob("*"))
+    assert code == 1
+    assert message == f"The model has {size:,} bytes, and the model cache may hold 100 in all: let it hold more."
+    assert not [path for path in mlflow.asked if "model.skops" in path]
+
+
 def test_a_file_that_was_added_after_logging_is_refused(
     mlflow: FakeMlflowRest, classifier_folder: Path, tmp_path: Path
 ) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import os
 import re
+import signal
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -42,7 +44,7 @@ class Handler(BaseHTTPRequestHandler):
         asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
         number = next(computed)
         time.sleep(asked["seconds"])
-        self.reply({"asked": asked["number"], "computed": number})
+        self.reply({"asked": asked["number"], "computed": number, "pid": os.getpid()})
 
     def reply(self, answer):
         body = json.dumps(answer).encode()
@@ -64,7 +66,6 @@ if letter["address_file"]:
     os.rename(letter["address_file"] + ".new", letter["address_file"])
 server.serve_forever()
 """
-PREDICT = "/api/v1/inference/later/predict"
 
 
 class OneRun(BaseHTTPRequestHandler):
@@ -127,23 +128,26 @@ def gateways(tmp_path: Path, store: dict[str, str]) -> Iterator[tuple[GatewayPro
                 second.client.close()
 
 
-def deploy(gateway: GatewayProcess) -> None:
-    body = {"taskId": "later", "modelId": "later", "mlflowRunId": "r" * 32, "modelProfile": "tabular_regression"}
-    answer = gateway.client.post("/api/v1/inference/deployments", json=body)
+def deploy(gateway: GatewayProcess, task_id: str = "later", **scaling: int) -> None:
+    body = {"taskId": task_id, "modelId": task_id, "mlflowRunId": "r" * 32, "modelProfile": "tabular_regression"}
+    answer = gateway.client.post("/api/v1/inference/deployments", json=body | scaling)
     assert answer.status_code == 202, answer.text
 
 
-def predict(gateway: GatewayProcess, number: int, seconds: float = 0, **headers: str) -> httpx2.Response:
-    return gateway.client.post(PREDICT, json={"number": number, "seconds": seconds}, headers=headers)
+def predict(
+    gateway: GatewayProcess, number: int, seconds: float = 0, task_id: str = "later", **headers: str
+) -> httpx2.Response:
+    body = {"number": number, "seconds": seconds}
+    return gateway.client.post(f"/api/v1/inference/{task_id}/predict", json=body, headers=headers)
 
 
-def submit(gateways: Iterator[GatewayProcess], number: int, seconds: float) -> str:
+def submit(gateways: Iterator[GatewayProcess], number: int, seconds: float, task_id: str = "later") -> str:
     """The place of the result, from the first gateway that answers; asked again, it is the same prediction."""
     headers = {"prefer": "respond-async", "idempotency-key": f"number-{number}"}
 
     def try_one() -> str | None:
         with contextlib.suppress(httpx2.TransportError):
-            answer = predict(next(gateways), number, seconds, **headers)
+            answer = predict(next(gateways), number, seconds, task_id, **headers)
             if answer.status_code in (200, 202):
                 return answer.headers.get("location") or answer.headers["content-location"]
             assert answer.status_code == 503, answer.text
@@ -231,3 +235,34 @@ def test_a_gateway_that_was_killed_and_is_started_again_goes_on_with_what_it_had
     alone.start()
     found = [eventually(lambda place=place: result(alone, place), explain=alone.log) for place in places]
     assert [one["asked"] for one in found] == list(range(20))
+
+
+@pytest.mark.journey
+def test_a_model_server_that_is_killed_loses_nothing(gateways: tuple[GatewayProcess, GatewayProcess]) -> None:
+    turns = itertools.cycle(gateways)
+    pid = predict(gateways[0], 0).json()["pid"]
+    places = [submit(turns, number, 0.1) for number in range(40)]
+    eventually(lambda: result(gateways[0], places[3]))
+    os.kill(pid, signal.SIGKILL)
+    found = [eventually(lambda place=place: result(gateways[0], place), explain=gateways[0].log) for place in places]
+    assert [one["asked"] for one in found] == list(range(40))
+    assert {one["pid"] for one in found} > {pid}
+
+
+@pytest.mark.journey
+def test_what_is_asked_of_a_sleeping_deployment_wakes_it_and_is_answered_though_a_gateway_is_killed(
+    gateways: tuple[GatewayProcess, GatewayProcess],
+) -> None:
+    first, second = gateways
+    deploy(first, "asleep", minReplicas=0, idleSeconds=1)
+    eventually(lambda: status(first, "asleep")["status"] == "Ready", explain=first.log)
+    eventually(lambda: status(second, "asleep")["status"] == "Asleep", explain=second.log)
+    places = [submit(itertools.cycle(gateways), number, 0, "asleep") for number in range(20)]
+    second.kill()
+    found = [eventually(lambda place=place: result(first, place), explain=first.log) for place in places]
+    assert [one["asked"] for one in found] == list(range(20))
+    assert status(first, "asleep")["wakes"] >= 1  # it may have gone to sleep again meanwhile
+
+
+def status(gateway: GatewayProcess, task_id: str) -> Any:
+    return gateway.client.get(f"/api/v1/inference/deployments/{task_id}/status").json()

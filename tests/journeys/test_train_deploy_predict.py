@@ -18,6 +18,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from modelyard import Client, Invalid
 from tests.support.gateway_process import CHECKOUT, GatewayProcess, eventually, free_port, gateway_process
 
 pytestmark = [pytest.mark.journey, pytest.mark.xdist_group("journey"), pytest.mark.timeout(300)]
@@ -146,6 +147,16 @@ def test_what_the_model_cannot_read_is_422_with_its_sentence(journey: Journey, d
     assert answer.status_code == 422
     assert answer.headers["content-type"] == "application/problem+json"
     assert words in answer.text
+
+
+def test_an_answer_later_is_the_one_that_would_have_been_given_now(journey: Journey) -> None:
+    rows = [[5.1, 3.5, 1.4, 0.2, "north"], [6.7, 3.0, 5.2, 2.3, None]]
+    with Client(str(journey.client.base_url)) as client:
+        now = client.predict("served", features=rows)
+        assert client.predict("served", features=rows, wait=10) == now
+        assert client.result(client.predict_async("served", features=rows).id, timeout=30) == now
+        with pytest.raises(Invalid, match="sepal length"):
+            client.result(client.predict_async("served", features=[["wide", 3.5, 1.4, 0.2, "north"]]).id, timeout=30)
 
 
 def test_a_body_and_its_answer_pass_byte_for_byte(journey: Journey) -> None:

@@ -12,6 +12,7 @@ from app.runtimes.kubernetes.records import Ended, PodRecord, Stop
 
 _NO_WORDS_OF_ITS_OWN = (TerminationReason.DEADLINE_EXCEEDED, TerminationReason.NODE_LOST)
 _LONGEST = 1000
+_UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]+")
 _WORD = re.compile(r"[A-Za-z][A-Za-z0-9]{0,63}")
 
 
@@ -92,4 +93,5 @@ def _signal(end: Ended) -> str | None:
 
 
 def clean(message: str) -> str:
-    return re.sub(r"[\x00-\x1f\x7f]+", " ", message).strip()[:_LONGEST]
+    """In one line, without what takes hold of a terminal or turns the direction of what stands beside it."""
+    return _UNSEEN.sub(" ", message).strip()[:_LONGEST]

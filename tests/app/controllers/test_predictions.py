@@ -13,7 +13,8 @@ from app.core.predictions import Claim, Question
 from app.core.settings import DeferredSettings
 from app.store.database import Database
 from app.store.leases import Lease
-from app.store.predictions import HOLDER_PREFIX, NewPrediction, PredictionStore
+from app.store.predictions import HOLDER_PREFIX, Kept, NewPrediction, PredictionStore
+from tests.support.deployed import deployed
 
 PATIENCE = 6.0
 
@@ -49,9 +50,9 @@ class Gateway:
     async def submit(self, number: int) -> Claim:
         question, now = Question((), b"", "r"), datetime.now(UTC)
         later = now + timedelta(hours=1)
-        claim = await self.store.add(NewPrediction(f"{number:032x}", "t", "u", self.holder, question, now, later))
-        assert isinstance(claim, Claim)
-        return claim
+        added = await self.store.add(NewPrediction(f"{number:032x}", "iris", self.holder, question, now, later))
+        assert isinstance(added, Kept)
+        return added.claim
 
     async def accept(self, number: int) -> Claim:
         claim = await self.submit(number)
@@ -71,6 +72,7 @@ def clock() -> Clock:
 async def database(tmp_path: Path) -> AsyncIterator[Database]:
     database = Database(f"sqlite+aiosqlite:///{tmp_path}/test.db")
     await database.migrate()
+    await deployed(database, "iris", "uid-1")
     yield database
     await database.close()
 

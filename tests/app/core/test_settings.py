@@ -27,6 +27,25 @@ def test_a_bad_value_names_its_variable_and_not_the_value(monkeypatch: pytest.Mo
     assert "s3cret" not in str(refused.value)
 
 
+def test_the_size_of_the_model_cache_is_a_quantity(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLOPS_MODEL_CACHE_SIZE", "500Gi")
+    assert load_settings().model_cache_size == 500 << 30
+    for wrong, complaint in (("much", "is no memory quantity"), ("1k", "greater than or equal to 1048576")):
+        monkeypatch.setenv("MLOPS_MODEL_CACHE_SIZE", wrong)
+        with pytest.raises(ConfigurationError, match=f"MLOPS_MODEL_CACHE_SIZE: .*{complaint}"):
+            load_settings()
+
+
+@pytest.mark.parametrize("wrong", ["/", "Models", "a/b"])
+def test_a_shared_model_cache_is_a_folder_or_a_claim(monkeypatch: pytest.MonkeyPatch, wrong: str) -> None:
+    for right in ("/var/lib/models", "models"):
+        monkeypatch.setenv("MLOPS_KUBERNETES__MODEL_CACHE", right)
+        assert load_settings().kubernetes.model_cache == right
+    monkeypatch.setenv("MLOPS_KUBERNETES__MODEL_CACHE", wrong)
+    with pytest.raises(ConfigurationError, match="MLOPS_KUBERNETES__MODEL_CACHE"):
+        load_settings()
+
+
 def test_other_variables_are_none_of_our_business() -> None:
     assert unknown_variables({"PATH": "/bin", "MLOPS_HOME": "/x", "mlops_http__host": "::1"}) == []
 

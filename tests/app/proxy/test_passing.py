@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.app.proxy.gateway import PATH, gateway, request_bytes, to
-from tests.app.proxy.upstreams import AnswersAtOnceInChunks, AnswersInChunks, Sends, Upstream, answer
+from tests.app.proxy.upstreams import AnswersAtOnceInChunks, AnswersInChunks, Sends, TellsBitByBit, Upstream, answer
 
 SLOW = settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
 
@@ -154,6 +154,23 @@ async def test_without_a_usable_request_id_a_new_one_is_made(offered: str | None
     assert ids[0] != ids[1]
     assert offered not in ids
     assert [request.header(b"x-request-id") for request in upstream.requests] == [str(i).encode() for i in ids]
+
+
+async def test_events_reach_the_client_as_they_are_told() -> None:
+    async with TellsBitByBit() as upstream, gateway(upstream) as it:
+        reader, writer = await it.dial()
+        for _ in range(2):  # over a new connection to the replica, then over the kept one
+            writer.write(request_bytes(b"x"))
+            async with asyncio.timeout(10):
+                assert b"content-type: text/event-stream\r\n" in await reader.readuntil(b"\r\n\r\n")
+                for event in (b"data: 1\n\n", b"data: 2\n\n"):
+                    upstream.events.put_nowait(event)
+                    assert await reader.readuntil(event)
+                    await reader.readexactly(2)
+                upstream.events.put_nowait(None)
+                await reader.readuntil(b"0\r\n\r\n")
+        writer.close()
+    assert upstream.connections == 1
 
 
 async def test_a_client_that_expects_100_continue_gets_it() -> None:

@@ -35,7 +35,7 @@ async def test_a_body_that_does_not_arrive_in_time_is_408() -> None:
     for sent in (b"hal", b"x" * WHOLE):
         async with Upstream() as upstream, gateway(upstream, deadline=0.2) as it:
             reader, writer = await it.dial()
-            writer.write(request_bytes(sent, b"Connection: close", length=WHOLE * 2))
+            writer.write(request_bytes(sent, length=WHOLE * 2))
             async with asyncio.timeout(10):
                 assert (await reader.readline()).startswith(b"HTTP/1.1 408 ")
                 assert b'"code":"request-timeout"' in await reader.read()

@@ -200,6 +200,22 @@ class OneAtATime(Upstream):
         return True
 
 
+class TellsBitByBit(Upstream):
+    """Sends a head of server-sent events at once, and each event when `events` brings one; None ends the answer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.events: asyncio.Queue[bytes | None] = asyncio.Queue()
+
+    async def converse(self, reader: StreamReader, writer: StreamWriter) -> bool:
+        await self.receive(reader)
+        writer.write(OK + b"Content-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
+        while event := await self.events.get():
+            writer.write(b"%x\r\n%b\r\n" % (len(event), event))
+        writer.write(b"0\r\n\r\n")
+        return True
+
+
 class StopsInTheMiddle(Upstream):
     """Sends half of a large answer, and the other half when `release` is set."""
 

@@ -27,6 +27,7 @@ async def test_a_body_that_never_ends_is_refused(gateway: Yard) -> None:
     async with asyncio.timeout(10):
         answer = await gateway.client.post(URL, content=drip(), headers={"content-type": "application/json"})
     assert (answer.status_code, answer.json()["code"]) == (408, "request-timeout")
+    assert answer.headers["connection"] == "close"
 
 
 async def test_a_body_that_comes_in_pieces_is_read(gateway: Yard) -> None:

@@ -169,6 +169,15 @@ async def test_a_dry_run_says_what_would_be_launched_and_launches_nothing(gatewa
     assert (await gateway.client.get(URL)).status_code == 404
 
 
+async def test_a_server_is_told_how_much_its_model_cache_may_hold(tmp_path: Path) -> None:
+    async with yard(tmp_path, model_cache_size=5 << 20) as gateway:
+        gateway.mlflow.log(RUN, model_id="m-1")
+        answer = await gateway.client.post(
+            "/api/v1/inference/deployments", params={"dryRun": "true"}, json=deploy_body()
+        )
+    assert '"model_cache_bytes":5242880' in str(answer.json()["launch"])
+
+
 async def test_it_is_scaled_by_patch(gateway: Yard) -> None:
     await ready(gateway)
     answer = await gateway.client.patch(URL, json={"replicas": 2})

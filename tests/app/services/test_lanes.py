@@ -32,7 +32,7 @@ async def settle() -> None:
 
 
 async def test_they_go_in_their_order_and_so_many_at_once() -> None:
-    lane, log = Lane(2), list[str]()
+    lane, log = Lane(lambda: 2), list[str]()
     walkers = [Walker(lane, log, name) for name in "abcd"]
     await settle()
     assert log == ["a", "b"]
@@ -47,7 +47,7 @@ async def test_they_go_in_their_order_and_so_many_at_once() -> None:
 
 
 async def test_after_a_failure_one_asks_for_all_until_it_goes_well() -> None:
-    lane, log = Lane(4), list[str]()
+    lane, log = Lane(lambda: 4), list[str]()
     first = Walker(lane, log, "first")
     await settle()
     first.went_well.set_result(False)
@@ -68,7 +68,7 @@ async def test_after_a_failure_one_asks_for_all_until_it_goes_well() -> None:
 
 
 async def test_one_that_leaves_while_it_waits_holds_up_nobody() -> None:
-    lane, log = Lane(1), list[str]()
+    lane, log = Lane(lambda: 1), list[str]()
     first, leaving, last = (Walker(lane, log, name) for name in ("first", "leaving", "last"))
     await settle()
     leaving.task.cancel()
@@ -80,7 +80,7 @@ async def test_one_that_leaves_while_it_waits_holds_up_nobody() -> None:
 
 
 async def test_one_that_leaves_as_its_turn_comes_gives_it_to_the_next() -> None:
-    lane, log = Lane(1), list[str]()
+    lane, log = Lane(lambda: 1), list[str]()
     first, leaving, last = (Walker(lane, log, name) for name in ("first", "leaving", "last"))
     await settle()
     first.on_end = leaving.task.cancel  # its turn was given to it, and it has not run since
@@ -93,7 +93,7 @@ async def test_one_that_leaves_as_its_turn_comes_gives_it_to_the_next() -> None:
 
 
 async def test_what_is_expected_follows_from_what_was_seen() -> None:
-    lane, log = Lane(2), list[str]()
+    lane, log = Lane(lambda: 2), list[str]()
     assert lane.expected(0) is None
     walker = Walker(lane, log, "a")
     await settle()

@@ -85,7 +85,7 @@ def test_the_largest_and_the_smallest_of_each_whole_number_pass() -> None:
         limits = np.iinfo(kind)
         low, high = int(limits.min), int(limits.max)
         request = asked(NUMBERS, one("x", name, [1, 3], [low, high, 0]))
-        assert columns(NUMBERS, request) == [[float(low), float(high), 0.0]]
+        assert columns(NUMBERS, request) == [[low, high, 0]]
         with pytest.raises(BodyUnreadable, match=f'"x" holds a number that no {name} can be|must be whole numbers'):
             asked(NUMBERS, one("x", name, [1, 3], [high + 1, 0, 0]))
 

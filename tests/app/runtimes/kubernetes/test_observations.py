@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -110,6 +111,12 @@ def test_a_job_that_ended_says_how(one: PodRecord, stop: Stop | None, reason: st
     assert found.state is ProcessState.EXITED and found.termination is not None
     assert (found.termination.reason, found.termination.exit_code) == (reason, code)
     assert found.termination.message
+
+
+def test_a_last_word_takes_hold_of_no_terminal() -> None:
+    said = json.dumps({"reason": "DataUnreadable", "message": "\x1b[2J\x9b31m red\u202e evil\nline"})
+    found = seen(pod(ended(3, message=said), phase="Failed"))
+    assert found.message == "[2J 31m red  evil line"
 
 
 def test_a_pod_that_the_cluster_calls_failed_while_it_still_runs_is_stopping() -> None:
