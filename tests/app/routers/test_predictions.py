@@ -208,11 +208,11 @@ async def test_one_that_its_servers_die_of_is_given_up(tmp_path: Path) -> None:
 
 
 async def test_without_an_answer_in_time_it_fails_with_what_was_in_its_way(tmp_path: Path) -> None:
-    async with Answers(BUSY) as upstream, deployed(tmp_path, upstream, deadline_seconds=2) as gateway:
+    async with Answers(BUSY) as upstream, deployed(tmp_path, upstream, deadline_seconds=4) as gateway:
         found = await result(gateway, await ask(gateway))
         assert (found.status_code, found.json()["code"]) == (504, "deadline-exceeded")
         assert "answered with 503" in found.json()["detail"]
-    async with deployed(tmp_path / "second", deadline_seconds=2) as gateway:
+    async with deployed(tmp_path / "second", deadline_seconds=4) as gateway:
         found = await result(gateway, await ask(gateway))
         assert "is not ready" in found.json()["detail"]
 
