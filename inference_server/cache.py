@@ -70,7 +70,9 @@ class ModelCache:
         try:
             self._root.mkdir(parents=True, exist_ok=True)
             self._use(name)
-            return self._checked(name, digest, fetch)
+            folder = self._checked(name, digest, fetch)
+            self._make_room(0)  # others that made the cache too large may have ended since
+            return folder
         except OSError as error:
             raise Unwritable(f"The model cache {self._root} cannot be used: {error.strerror or error}.") from error
 
@@ -111,7 +113,6 @@ class ModelCache:
                     f"The model's files are not those that were logged (expected {digest}, found {found})."
                 )
             self._admit(_bytes_below(part))  # for what was not announced
-            self._make_room(0)
             return part.rename(self._root / name)
 
     def _fill(self, part: Path, fetch: Fetch) -> None:

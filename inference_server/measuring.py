@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import inference_server.main  # noqa: F401 - what a server has in memory before it has a model
 from inference_server.card import ModelCard
 from inference_server.facts import Facts
 from inference_server.families.base import Family, load_family, served

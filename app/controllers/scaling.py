@@ -19,13 +19,13 @@ class Memory:
     """What is remembered of one deployment between two decisions, in monotonic seconds.
 
     `since` is when it began: nothing is taken away before the stable window has passed, as a gateway that has just
-    taken over, or started, knows of no load before.
+    taken over, or started, knows of no load before. `awake` counts how far it came on its way from sleep.
     """
 
     since: float
     active_at: float
     panicked_at: float = -math.inf
-    asleep: bool = False
+    awake: int = 0
 
     @classmethod
     def fresh(cls, now: float) -> Memory:
@@ -59,15 +59,16 @@ def decide(elastic: Elastic, seen: Situation, demand: Demand, memory: Memory, no
     A deployment that sleeps is woken by a prediction that waits, never by this. One whose replicas are all on their way
     gets no more of them: what waits says nothing of how fast they will be.
     """
-    if demand.busy or (memory.asleep and seen.wanted):
+    awake = (seen.wanted > 0) + (seen.ready > 0)
+    if demand.busy or awake > memory.awake:
         memory = replace(memory, active_at=now)
-    memory = replace(memory, asleep=seen.wanted == 0)
     asked, panics = (math.ceil(average / elastic.target_concurrency) for average in (demand.stable, demand.panic))
     if panics >= PANIC_FACTOR * max(1, seen.ready):
         memory = replace(memory, panicked_at=now)
     calm = now - memory.panicked_at >= STABLE_SECONDS
     asked = asked if calm else max(asked, panics)
-    return Decision(_replicas(elastic, seen, asked, memory, now, calm=calm), asked), memory
+    replicas = _replicas(elastic, seen, asked, memory, now, calm=calm)
+    return Decision(replicas, asked), replace(memory, awake=awake if replicas else 0)
 
 
 def _replicas(elastic: Elastic, seen: Situation, asked: int, memory: Memory, now: float, *, calm: bool) -> int:

@@ -45,21 +45,24 @@ class TrafficController:
 
     @property
     def demands(self) -> Mapping[str, Demand]:
-        """Of this gateway, by task id; a task without any load is left out."""
+        """Of this gateway, by task id, as of a moment ago; a task without any load is left out."""
+        self._read()
         found = {task: windows.demand for task, windows in self._windows.items()}
         return {task: demand for task, demand in found.items() if demand != Demand()}
 
     async def round(self) -> None:
-        elastic = self._elastic()
-        loads = {task: load for task, load in self._loads().items() if task in elastic}
-        now = self._clock()
-        if now - self._read_at >= REPORT_SECONDS:
-            self._read_at = now
-            self._read(loads)
-        await self._wake({task for task, load in loads.items() if load.held}, now)
+        elastic, now = self._elastic(), self._clock()
+        self._read()
+        await self._wake({task for task, load in self._loads().items() if load.held and task in elastic}, now)
         await self._tell(now)
 
-    def _read(self, loads: Mapping[str, Load]) -> None:
+    def _read(self) -> None:
+        """Whoever asks, so that one round that comes late does not make the others believe that nothing goes on."""
+        now = self._clock()
+        if now - self._read_at < REPORT_SECONDS:
+            return
+        elastic, self._read_at = self._elastic(), now
+        loads = {task: load for task, load in self._loads().items() if task in elastic}
         self._windows = {task: self._windows.get(task) or Windows() for task in loads}
         for task, load in loads.items():
             self._windows[task].read(load)

@@ -76,9 +76,11 @@ async def predict(
     wait = None if wish.wait is None else min(wish.wait, settings.deferred.longest_wait_seconds)
     key = None if idempotency_key is None else idempotency_key[0] if len(idempotency_key) == 1 else ""
     timeout = request.headers.get("x-request-timeout")
-    found = await predictions.submit(taskId, question, wait=wait or 0, timeout=timeout, key=key)
+    found, is_new = await predictions.submit(taskId, question, wait=wait or 0, timeout=timeout, key=key)
     path = request.url.path.removesuffix(f"/{taskId}/predict")
     response = _answer(found, predictions.expected(found), f"{path}/result/{found.id}")
+    if not is_new:
+        response.headers["idempotent-replayed"] = "true"
     response.headers["preference-applied"] = "respond-async" if wait is None else f"respond-async, wait={wait}"
     return response
 

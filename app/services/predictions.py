@@ -66,22 +66,23 @@ class PredictionService:
 
     async def submit(
         self, task_id: str, question: Question, *, wait: float = 0, timeout: str | None = None, key: str | None = None
-    ) -> Prediction:
+    ) -> tuple[Prediction, bool]:
         """Keep the question, and answer it whatever becomes of this gateway. Returns after at most `wait` seconds.
 
-        `timeout` is the client's X-Request-Timeout: an answer that comes later is of no use to it. The same key and
-        question make one prediction. Raises `DeploymentNotFound`, `DeploymentNotReady` if it is being deleted,
-        `TooManyPending`, `TimeoutInvalid`, `IdempotencyKeyInvalid` and `IdempotencyKeyReused`.
+        Returns the prediction, and whether it is new: the same key and question make one. `timeout` is the client's
+        X-Request-Timeout: an answer that comes later is of no use to it. Raises `DeploymentNotFound`,
+        `DeploymentNotReady` if it is being deleted, `TooManyPending`, `TimeoutInvalid`, `IdempotencyKeyInvalid`,
+        `IdempotencyKeyReused`, and `PredictionExpired` if the key's result has.
         """
         new = self._new(task_id, question, _seconds(timeout), key)
         kept = await self._predictions.add(new)
         if kept is None:
             await self.explain(task_id)
         if isinstance(kept, str):
-            return await self._predictions.get(kept)
+            return await self.result(kept), False
         self._carrier.carry(kept.claim)
         outcome = await self._carrier.wait(kept.claim, wait) if wait else None
-        return Prediction(
+        prediction = Prediction(
             id=new.id,
             task_id=task_id,
             deployment_uid=kept.claim.deployment_uid,
@@ -91,6 +92,7 @@ class PredictionService:
             ahead=kept.ahead,
             outcome=outcome,
         )
+        return prediction, True
 
     async def result(self, id: str) -> Prediction:
         """Raises `PredictionNotFound` or `PredictionExpired`."""

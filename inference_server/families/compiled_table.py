@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, Self
 
@@ -51,6 +52,7 @@ class Encoder:
     def __init__(self, features: Sequence[Feature], categories: object) -> None:
         """`categories` are the known ones of each category column, by name. Raises `ModelUnreadable`."""
         listed = categories if isinstance(categories, Mapping) else {}
+        self._width = len(features)
         self._numbers: dict[int, dict[str | None, float]] = {}
         for position, feature in enumerate(features):
             if feature.kind == "category":
@@ -58,7 +60,12 @@ class Encoder:
 
     def matrix(self, rows: Sequence[Row]) -> Matrix:
         """(rows, features), float64."""
-        return np.array([self._encoded(row) for row in rows] if self._numbers else rows, dtype=np.float64)
+        encoded = [self._encoded(row) for row in rows] if self._numbers else rows
+        try:  # in half the time of an array of lists
+            flat = np.fromiter(chain.from_iterable(encoded), np.float64, len(rows) * self._width)
+        except TypeError:  # something is missing
+            return np.array(encoded, dtype=np.float64)
+        return flat.reshape(len(rows), self._width)
 
     def _encoded(self, row: Row) -> list[Any]:
         encoded: list[Any] = list(row)

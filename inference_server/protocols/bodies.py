@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import orjson
 
 from inference_server.messages import Answer
-from inference_server.problems import BodyUnreadable
+from inference_server.problems import BodyUnreadable, ModelUnknown
 from inference_server.words import escaped, short, shown
 
 Headers = Mapping[bytes, bytes]
@@ -55,8 +55,9 @@ def _without_nan(error: ValueError) -> NoReturn:
 
 def _with_nan(body: bytes | bytearray | memoryview, error: ValueError) -> object:
     try:
-        return json.loads(bytes(body), parse_constant=_missing)
-    except (ValueError, RecursionError):
+        lenient = json.loads(bytes(body), parse_constant=_missing)
+        return orjson.loads(orjson.dumps(lenient))  # which has neither half characters nor endless numbers
+    except (ValueError, TypeError, RecursionError):
         _without_nan(error)
 
 
@@ -71,3 +72,8 @@ def refuse_unknown(content: Mapping[str, Any], known: tuple[str, ...]) -> None:
         raise BodyUnreadable(
             f"The body has an unknown field {short(unknown)}; known are {', '.join(known)}.", f"/{escaped(unknown)}"
         )
+
+
+def unknown_model(asked: object, models: Collection[str]) -> ModelUnknown:
+    name = short(asked) if isinstance(asked, str) else shown(asked)
+    return ModelUnknown(f"There is no model {name} here; served is {' or '.join(map(short, models))}.", "/model")

@@ -10,7 +10,7 @@ import orjson
 
 from inference_server.messages import Answer
 from inference_server.problems import BodyUnreadable, InputRefused, ModelUnknown, Problem
-from inference_server.protocols.bodies import json_object
+from inference_server.protocols.bodies import json_object, unknown_model
 from inference_server.words import short, shown
 
 DEFAULT_TOKENS = 16  # of a completion; a chat's answer is as long as the model's family allows by default
@@ -118,8 +118,7 @@ def _content(body: bytes | bytearray, models: Collection[str], known: Collection
         if name not in known and name not in NEUTRAL and name not in IGNORED:
             raise BodyUnreadable(f"{short(name)} is not a field of this request.", f"/{name}")
     if content.get("model") not in models:
-        name = shown(content.get("model"))
-        raise ModelUnknown(f"The model is {name}; served here is {' or '.join(map(short, models))}.", "/model")
+        raise unknown_model(content.get("model"), models)
     return content
 
 

@@ -14,7 +14,7 @@ from inference_server.model import ServedModel
 from inference_server.predicting import Predictor
 from inference_server.problems import ModelUnknown
 from inference_server.protocols import mlflow, openai, v1, v2
-from inference_server.protocols.bodies import Asked
+from inference_server.protocols.bodies import Asked, unknown_model
 from inference_server.protocols.signature import Signature
 from inference_server.protocols.streams import Streams
 from inference_server.words import short
@@ -77,7 +77,7 @@ class Protocols:
         def answer(request: Request) -> Answer | Awaitable[Answer]:
             names, version = self._model.names, self._model.version
             if (name := request.named["model"]) not in names:
-                raise ModelUnknown(f"There is no model {short(name)} here; served is {' or '.join(map(short, names))}.")
+                raise unknown_model(name, names)
             if (asked := request.named.get("version", version)) != version:
                 raise ModelUnknown(f"There is no version {short(asked)} here; served is {short(version)}.")
             self._model.require_ready()

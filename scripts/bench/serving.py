@@ -1,9 +1,11 @@
 """Our inference server beside others: the same models, one core for the server, the other for wrk.
 
 Contenders take turns: in each round each of them is started, checked, measured and ended. The columns: requests a
-second for one row over one connection, one row over 64, 64 rows over 64; times of one row over 64 connections; seconds
-from the start to the first right answer; memory. "bad" counts what was not answered 200 in time, "wrong" what
-was answered otherwise than the model itself does, among requests that differ and are asked over 64 connections at once.
+second for one row over one connection, one row over 64, 64 rows over 64; times of one row over 64 connections; the
+server's CPU time a request over 64; seconds from the start to the first right answer; memory. "bad" counts what was
+not answered 200 in time, "wrong" what was answered otherwise than the model itself does, among requests that differ and
+are asked over 64 connections at once. Rounds that others disturb are repeated, --patience times at most.
+
 The last line is the same as JSON. Needs two cores. The first run installs the peers, some of which are large.
 """
 
@@ -162,20 +164,20 @@ def _try(result: Result, place: Place, options: argparse.Namespace) -> None:
 
 def table(results: list[Result]) -> str:
     lines = [
-        "| server | 1 row, c=1: req/s | 1 row, c=64 | 64 rows, c=64 | p50 ms | p99 ms | p99/p50 | CPU us/req "
-        "| ready s | RSS MB | PSS MB | bad | wrong | quiet |",
-        "|---" + "|--:" * 13 + "|",
+        "| server | 1 row, c=1: req/s | 1 row, c=64 | 64 rows, c=64 | p50 ms | p99 ms | p99/p50 "
+        "| CPU us: 1 row | 64 rows | ready s | RSS MB | PSS MB | bad | wrong | quiet |",
+        "|---" + "|--:" * 14 + "|",
     ]
     for one in results:
         if not one.rounds:
             words = str(one.failure).splitlines()[0].replace("|", " ")
-            lines.append(f"| {one.contender} | {words} |" + " |" * 12)
+            lines.append(f"| {one.contender} | {words} |" + " |" * 13)
             continue
         rates = (_shown(one.median(cell, "rate"), 1, 0) for cell in CELLS)
         p50, p99 = one.median("1x64", "p50"), one.median("1x64", "p99")
         times = _shown(p50, 1000, 2), _shown(p99, 1000, 2), _ratio(p99, p50)
         numbers = (
-            *rates, *times, _shown(one.median("1x64", "cpu"), 1, 0),
+            *rates, *times, *(_shown(one.median(cell, "cpu"), 1, 0) for cell in ("1x64", "64x64")),
             f"{statistics.median(one.ready):.2f}", f"{statistics.median(one.resident):.0f}",
             f"{statistics.median(one.proportional):.0f}", str(one.bad), f"{one.wrong}/{one.checked}", one.quiet,
         )  # fmt: skip

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -53,6 +56,17 @@ def test_it_is_small_answers_and_says_what_it_serves_and_why(
         assert described["reason"] == described["compiled"]["reason"]
         assert libraries(server) == set()
         assert server.memory < MEMORY
+
+
+def test_the_measured_peak_is_that_of_the_server(mlflow: FakeMlflowRest, folder: Path, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "inference_server.measuring", str(folder)], capture_output=True, text=True, check=True
+    )
+    measured = json.loads(done.stdout)["peakMemoryBytes"]
+    mlflow.log(folder, directory_digest(folder))
+    with serving(tmp_path, letter(tmp_path, mlflow.url)) as server:
+        server.await_ready()
+        assert server.memory == pytest.approx(measured, rel=0.1)
 
 
 def test_without_its_graph_a_compiled_model_is_refused(mlflow: FakeMlflowRest, folder: Path, tmp_path: Path) -> None:

@@ -105,7 +105,7 @@ def by_openai(port: int) -> None:
         assert text == whole.choices[0].text
         assert len(times) > 5
         assert len(set(times)) == len(times)
-        with pytest.raises(openai.NotFoundError, match="served here is"):
+        with pytest.raises(openai.NotFoundError, match="served is"):
             client.completions.create(model="gpt-4", prompt="x")
 
 

@@ -84,7 +84,11 @@ def test_one_that_was_woken_stays_awake_until_it_is_known_why() -> None:
     assert world.after(2, steady(0)) == 0
     world.wanted, world.ready = 1, 0
     assert world.after(WAKING_SECONDS, steady(0)) == 1
+    world.ready = 1
+    assert world.after(1, steady(0)) == 1  # it has just become ready for somebody
     assert world.after(1, steady(0)) == 0
+    world.wanted, world.ready = 1, 0
+    assert world.after(WAKING_SECONDS + 1, steady(0)) == 0
 
 
 def test_one_that_never_was_ready_or_is_being_rolled_out_does_not_fall_asleep() -> None:

@@ -195,10 +195,10 @@ async def test_a_client_that_owes_a_request_for_too_long_is_let_go(drip: bytes) 
 
 
 async def test_a_client_that_thinks_between_two_requests_keeps_its_connection() -> None:
-    async with Upstream() as upstream, gateway(upstream, keep_alive=0.5) as it:
+    async with Upstream() as upstream, gateway(upstream, keep_alive=1.5) as it:
         reader, writer = await it.dial()
         for _ in range(4):
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(0.5)
             writer.write(request_bytes(b"x"))
             assert (await one_reply(reader)).status == 200
         async with asyncio.timeout(10):

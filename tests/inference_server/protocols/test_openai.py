@@ -105,7 +105,7 @@ def test_messages_that_are_none_are_refused(messages: Any) -> None:
 
 def test_another_model_is_404() -> None:
     for model in ("gpt-4", None, 5):
-        with pytest.raises(ModelUnknown, match='served here is "writer" or "task-1"') as refusal:
+        with pytest.raises(ModelUnknown, match='served is "writer" or "task-1"') as refusal:
             completion(model=model)
         reply = openai.refuse(refusal.value, "r-1")
         assert (reply.status, json.loads(reply.body)["error"]["code"]) == (404, "model_not_found")

@@ -25,6 +25,8 @@ def deployment(spec: ServerSpec, settings: KubernetesSettings) -> Manifest:
     grace = settings.drain + settings.server_grace
     pod = pod_spec(spec, settings) | {"restartPolicy": "Always", "terminationGracePeriodSeconds": grace}
     pod["volumes"] = [*empty_volumes("work", "tmp"), cache_volume(settings)]
+    if settings.model_cache:  # of a shared cache not every file shall be given its group anew at each start
+        pod["securityContext"]["fsGroupChangePolicy"] = "OnRootMismatch"
     mounts = [mount("work", WORK), mount("cache", CACHE), mount("tmp", TMP)]
     serving = {
         "ports": [{"name": "http", "containerPort": PORT, "protocol": "TCP"}],
