@@ -77,10 +77,14 @@ class InferenceApp:
         return Answer(200, write_body(self._model.rendered(outputs)))
 
 
+_READABLE = (b"/json", b"+json", b"/x-www-form-urlencoded")
+
+
 def require_json(request: Request) -> None:
-    """Raises `MediaTypeUnknown` if the body says that it is anything else; it need not say."""
+    """Raises `MediaTypeUnknown` if the body says that it is anything else; it need not say, and curl says what it does
+    not mean: `curl -d` calls every body a form."""
     kind = request.headers.get(b"content-type", b"application/json")
-    if kind != b"application/json" and not kind.partition(b";")[0].strip().lower().endswith((b"/json", b"+json")):
+    if kind != b"application/json" and not kind.partition(b";")[0].strip().lower().endswith(_READABLE):
         raise MediaTypeUnknown(f"The body is {request.header('content-type')}; {request.path} reads application/json.")
 
 
