@@ -218,7 +218,7 @@ async def test_a_client_that_shuts_its_side_has_left() -> None:
 
 
 async def test_many_tiny_requests_at_once_on_one_connection_are_not_all_read_at_once() -> None:
-    many = request_bytes(b"1") * 20_000
+    many = request_bytes(b"1") * 12_000
     async with AnswersWhenReleased() as upstream, gateway(upstream) as it:
         reader, writer = await it.dial()
         writer.transport.set_write_buffer_limits(high=len(many) * 2)
@@ -226,12 +226,11 @@ async def test_many_tiny_requests_at_once_on_one_connection_are_not_all_read_at_
         await until(lambda: len(upstream.requests) == 1)
         upstream.release.set()
         deepest = 0
-        for _ in range(20_000):
+        for _ in range(12_000):
             assert (await one_reply(reader)).body == b"1"
             deepest = max(deepest, *(len(connection.pipeline) for connection in it.connections))
         writer.close()
-    assert deepest < 5_000, "what waits for its turn is what one read brought"
-    assert upstream.connections == 1
+    assert 0 < deepest < 5_000, "what waits for its turn is what one read brought"
 
 
 async def test_memory_stays_flat_over_many_requests_of_one_connection() -> None:
