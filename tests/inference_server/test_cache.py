@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -21,6 +20,7 @@ from inference_server.cache import Announce, ModelCache
 from inference_server.digest import directory_digest
 from inference_server.families.base import ModelUnreadable
 from inference_server.rest import Unavailable, Unwritable
+from tests.support.killing import killed_at_line
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -344,39 +344,17 @@ def test_a_server_in_another_process_keeps_its_model_until_it_is_killed(shelf: S
     assert shelf.holds() == "c"
 
 
-def killed_at_line(number: int, work: Callable[[], object]) -> bool:
-    """Do `work` in a process that dies before the cache's line of this number is executed; false if it ended."""
-    pid = os.fork()
-    if pid == 0:
-        count = 0
-
-        def trace(frame: object, event: str, argument: object) -> object:
-            nonlocal count
-            if frame.f_code.co_filename != cache_module.__file__:  # type: ignore[attr-defined]
-                return None
-            if event == "line":
-                count += 1
-                if count == number:
-                    os.kill(os.getpid(), signal.SIGKILL)
-            return trace
-
-        sys.settrace(trace)  # type: ignore[arg-type]
-        work()
-        os._exit(0)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
-
-
 def test_a_server_may_be_killed_before_any_line(shelf: Shelf) -> None:
     """While it fetches and another model makes room; and while it finds its model changed."""
     number = 0
     while True:
         number += 1
         shelf.used_long_ago("a")
-        killed = killed_at_line(number, lambda: shelf.use("b", most_bytes=1500))
+        killed = killed_at_line(cache_module, number, lambda: shelf.use("b", most_bytes=1500))
         with shelf.server("b", most_bytes=1500) as folder:
             assert (shelf.holds(), shelf.bytes()) == ("b", 1000), number
             (folder / "sub" / "weights").write_text("poison")
-        killed_at_line(number, lambda: shelf.use("b"))
+        killed_at_line(cache_module, number, lambda: shelf.use("b"))
         with shelf.server("b") as folder:
             assert directory_digest(folder) == shelf.digests["b"], number
         if not killed:

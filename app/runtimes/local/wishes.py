@@ -182,18 +182,19 @@ class Wishes:
                 self._keep(key, change(wish))
 
     def _keep(self, key: Key, wish: Wish | None) -> None:
-        """The wish first, then its place in the list: cut short in between, the caller has no answer and asks again."""
+        """Its place in the list first, then the wish: a place without a wish is passed over, but a wish without a place
+        would be seen as accepted and never be carried out."""
         if wish is None:
             return
-        folder = self.folder(key)
+        if not self._mark(key).exists():
+            self._mark(key).touch()
+            sync_folder(self._active)
         if wish != self.read(key):
+            folder = self.folder(key)
             if not folder.exists():
                 folder.mkdir()
                 sync_folder(folder.parent)
             write_json(folder / "wish.json", _record(wish))
-        if not self._mark(key).exists():
-            self._mark(key).touch()
-            sync_folder(self._active)
 
     def _mark(self, key: Key) -> Path:
         return self._active / f"{key.kind}.{key.name}"
