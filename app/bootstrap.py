@@ -204,7 +204,7 @@ def assemble(
         Loop("results", prediction_controller.clean, period * 30, leadership.is_ours),
     ]
     nudge = {loop.name: loop.nudge for loop in loops}
-    routes.when_wanted = nudge["traffic"]
+    routes.when_wanted, routes.when_behind = nudge["traffic"], nudge["routes"]
     for name in ("jobs", "deployments", "routes"):
         nudges.add(nudge[name])
     patience = settings.tracking.patience_seconds
@@ -217,7 +217,9 @@ def assemble(
         runtime=runtime,
         training=TrainingService(jobs, runtime, planner, nudge["jobs"]),
         deployments=DeploymentService(deployments, runtime, tracking, planner, nudges),
-        predictions=PredictionService(deployments, predictions, carrier, inside.away, settings.deferred),
+        predictions=PredictionService(
+            deployments, predictions, carrier, inside.away, routes.catch_up, settings.deferred
+        ),
         logs=LogService(runtime),
         routes=routes,
         inside=inside,

@@ -20,9 +20,11 @@ _API = "/api/v1"
 
 def create_app(platform: Platform) -> PredictProxy:
     """The whole application. `platform` is opened and closed with its lifespan."""
-    api, settings = RequestId(create_api(platform)), platform.settings
+    routes, settings = create_api(platform), platform.settings
+    api = RequestId(routes)
     platform.inside.app = PredictProxy(api, platform.routes, settings.predict_later)
-    return PredictProxy(api, platform.routes, settings.predict)
+    proxy = routes.state.proxy = PredictProxy(api, platform.routes, settings.predict)
+    return proxy
 
 
 def create_api(platform: Platform) -> FastAPI:

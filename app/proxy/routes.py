@@ -74,14 +74,18 @@ class Route:
 class RouteTable:
     """For one event loop; not durable, a controller tells it anew.
 
-    `when_wanted` is called with each prediction that finds no ready replica and is the first to wait for one.
+    `when_wanted` is called with each prediction that finds no ready replica and is the first to wait for one,
+    `when_behind` when somebody knows more than this table does.
     """
+
+    when_behind: Callable[[], None] = staticmethod(lambda: None)
 
     def __init__(self, metrics: Metrics, when_wanted: Callable[[], None] = lambda: None) -> None:
         self.when_wanted = when_wanted
         self._metrics = metrics
         self._routes: dict[str, Route] = {}
         self._paths: dict[str, Route] = {}
+        self._behind: set[asyncio.Event] = set()  # of those who wait for news
 
     def get(self, task_id: str) -> Route | None:
         return self._routes.get(task_id)
@@ -106,4 +110,22 @@ class RouteTable:
             if task_id not in self._routes:
                 self._routes[task_id] = Route(task_id, self._metrics.open(task_id))
             self._routes[task_id].update(spec)
+        for news in self._behind:
+            news.set()
         self._paths = {path.format(task_id): route for task_id, route in self._routes.items() for path in PATHS}
+
+    async def catch_up(self, task_id: str, seconds: float) -> bool:
+        """Whether the task's route is ready, at once or after news from the controller, which is asked for them."""
+        news = asyncio.Event()
+        self._behind.add(news)
+        try:
+            async with asyncio.timeout(seconds):
+                while (route := self._routes.get(task_id)) is None or not route.ready:
+                    news.clear()
+                    self.when_behind()
+                    await news.wait()
+        except TimeoutError:
+            return False
+        finally:
+            self._behind.discard(news)
+        return True

@@ -14,6 +14,7 @@ from starlette.requests import ClientDisconnect
 from app.core.predictions import Outcome, Prediction, Question
 from app.core.preferences import preferences
 from app.dependencies import CurrentPlatform, Predictions
+from app.routers.carried import Carried
 from app.routers.parameters import KnownOnly
 from app.schemas.predictions import PendingAnswer
 from app.services.predictions import lasting
@@ -70,6 +71,7 @@ async def predict(
     wish = preferences(prefer or ())
     if not wish.respond_async:
         await predictions.explain(taskId)
+        return Carried()
     settings = platform.settings
     body = await _body(request, settings.predict.deadline_seconds)
     question = Question(lasting(tuple(request.headers.raw)), body, request.scope["request_id"])

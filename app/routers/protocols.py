@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import APIRouter, Response
 
 from app.dependencies import Predictions
+from app.routers.carried import Carried
 
 router = APIRouter(prefix="/inference/{taskId}", tags=["protocols"])
 
@@ -75,6 +76,7 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
 
 async def _explain(taskId: str, predictions: Predictions) -> Response:  # noqa: N803
     await predictions.explain(taskId)
+    return Carried()
 
 
 def _body(example: dict[str, Any]) -> dict[str, Any]:

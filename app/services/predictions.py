@@ -6,22 +6,23 @@ import hashlib
 import math
 import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
-from typing import NoReturn
 
 from app.core.conditions import DeploymentPhase, find
 from app.core.errors import DeploymentNotReady
 from app.core.prediction_errors import IdempotencyKeyInvalid, PredictionExpired, PredictionNotFound, TimeoutInvalid
 from app.core.predictions import Headers, Idempotency, Prediction, Question
 from app.core.settings import DeferredSettings
-from app.core.tasks import Desired
+from app.core.tasks import Deployment, Desired
 from app.proxy.headers import REQUEST_STOPS, HeadRefused, seconds
 from app.services.carrying import Carrier
 from app.store.deployments import DeploymentStore
 from app.store.predictions import NewPrediction, PredictionStore
 
 _RETRY_AFTER = {DeploymentPhase.DEPLOYING: 2, DeploymentPhase.READY: 1, DeploymentPhase.DEGRADED: 2}
+_ANSWERING = (DeploymentPhase.READY, DeploymentPhase.DEGRADED)
+_BEHIND_SECONDS = 1.0  # that a gateway may be behind what another has written down
 LONGEST_KEY = 255  # characters
 _ID = re.compile(r"[0-9a-f]{32}")
 # What is for this request alone: how and when its caller wants its answer, who the caller is, how it came here.
@@ -37,32 +38,23 @@ class PredictionService:
         predictions: PredictionStore,
         carrier: Carrier,
         away: Callable[[str], float],
+        catch_up: Callable[[str, float], Awaitable[bool]],
         settings: DeferredSettings,
     ) -> None:
         self._deployments = deployments
         self._predictions = predictions
         self._carrier = carrier
         self._away = away
+        self._catch_up = catch_up
         self._settings = settings
 
-    async def explain(self, task_id: str) -> NoReturn:
-        """Raises `DeploymentNotFound`, or `DeploymentNotReady` with the reason and when to try again."""
+    async def explain(self, task_id: str) -> None:
+        """Why no replica is ready. Raises `DeploymentNotFound`, or `DeploymentNotReady` with the reason and when to try
+        again. Returns if one is after all: another gateway knew of it first."""
         found = await self._deployments.get(task_id)
-        if found.desired is Desired.STOP:
-            raise DeploymentNotReady(task_id, "Deleting", "it is being deleted.", retry_after=30, may_recover=False)
-        seen = found.status
-        ready = find(seen.conditions, "Ready")
-        reason = ready.reason if ready else seen.phase.value
-        message = ready.message if ready else "it was accepted a moment ago."
-        wakes = found.elastic is not None and seen.phase is not DeploymentPhase.FAILED
-        left = found.wake_left(datetime.now(UTC)) if wakes else None
-        raise DeploymentNotReady(
-            task_id,
-            reason,
-            message,
-            retry_after=_RETRY_AFTER.get(seen.phase, 30) if left is None else max(1, math.ceil(left)),
-            may_recover=wakes or seen.phase in _RETRY_AFTER,
-        )
+        answers = found.desired is Desired.RUN and found.status.phase in _ANSWERING
+        if not (answers and await self._catch_up(task_id, _BEHIND_SECONDS)):
+            raise _not_ready(found)
 
     async def submit(
         self, task_id: str, question: Question, *, wait: float = 0, timeout: str | None = None, key: str | None = None
@@ -77,7 +69,7 @@ class PredictionService:
         new = self._new(task_id, question, _seconds(timeout), key)
         kept = await self._predictions.add(new)
         if kept is None:
-            await self.explain(task_id)
+            raise _not_ready(await self._deployments.get(task_id))
         if isinstance(kept, str):
             return await self.result(kept), False
         self._carrier.carry(kept.claim)
@@ -142,3 +134,19 @@ def _idempotency(key: str, question: Question) -> Idempotency:
     content = hashlib.sha256(question.body)
     content.update(dict(question.headers).get(b"content-type", b""))
     return Idempotency(hashlib.sha256(key.encode()).hexdigest(), content.hexdigest())
+
+
+def _not_ready(found: Deployment) -> DeploymentNotReady:
+    if found.desired is Desired.STOP:
+        return DeploymentNotReady(found.task_id, "Deleting", "it is being deleted.", retry_after=30, may_recover=False)
+    seen = found.status
+    ready = find(seen.conditions, "Ready")
+    wakes = found.elastic is not None and seen.phase is not DeploymentPhase.FAILED
+    left = found.wake_left(datetime.now(UTC)) if wakes else None
+    return DeploymentNotReady(
+        found.task_id,
+        ready.reason if ready else seen.phase.value,
+        ready.message if ready else "it was accepted a moment ago.",
+        retry_after=_RETRY_AFTER.get(seen.phase, 30) if left is None else max(1, math.ceil(left)),
+        may_recover=wakes or seen.phase in _RETRY_AFTER,
+    )

@@ -196,3 +196,23 @@ def test_an_update_is_idempotent_and_tells_the_whole_truth() -> None:
     assert b is not None
     assert routes.find("/inference/b/predict") is b
     assert not b.ready
+
+
+async def test_a_table_that_is_behind_asks_for_news_and_hears_them() -> None:
+    table, asked = RouteTable(Metrics(CollectorRegistry())), 0
+
+    def ask() -> None:
+        nonlocal asked
+        asked += 1
+        asyncio.get_running_loop().call_soon(table.update, {"a": to(("127.0.0.1", 1))} if asked == 2 else {})
+
+    table.when_behind = ask
+    assert await table.catch_up("a", seconds=30)
+    assert asked == 2
+    assert await table.catch_up("a", seconds=0)
+    assert asked == 2
+
+
+async def test_a_table_that_hears_nothing_new_says_so() -> None:
+    table = RouteTable(Metrics(CollectorRegistry()))
+    assert not await table.catch_up("a", seconds=0.01)
