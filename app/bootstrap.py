@@ -187,13 +187,12 @@ def assemble(
     jobs, deployments = JobStore(database), DeploymentStore(database)
     registry = _registry()
     routes = RouteTable(Metrics(registry))
-    holder = _holder()
-    leadership = Leadership(Lease(database, "controllers", holder, settings.controller.lease_seconds), nudges)
+    holder, period, lease = _holder(), settings.controller.period_seconds, settings.controller.lease_seconds
+    leadership = Leadership(Lease(database, "controllers", holder, lease), nudges)
     inside = Inside(routes, settings.deferred)
     predictions = PredictionStore(database, settings.deferred)
     carrier = Carrier(predictions, inside.ask, f"{HOLDER_PREFIX}{holder}", inside.width)
     prediction_controller = _prediction_controller(settings, database, predictions, carrier, registry)
-    period, lease = settings.controller.period_seconds, settings.controller.lease_seconds
     loops = [
         Loop("leadership", leadership.round, lease / 4),
         Loop("jobs", JobController(jobs, runtime, tracking).round, period, leadership.is_ours),

@@ -20,10 +20,10 @@ _API = "/api/v1"
 
 def create_app(platform: Platform) -> PredictProxy:
     """The whole application. `platform` is opened and closed with its lifespan."""
-    routes, settings = create_api(platform), platform.settings
-    api = RequestId(routes)
-    platform.inside.app = PredictProxy(api, platform.routes, settings.predict_later)
-    proxy = routes.state.proxy = PredictProxy(api, platform.routes, settings.predict)
+    api, settings = create_api(platform), platform.settings
+    behind = RequestId(api)
+    platform.inside.app = PredictProxy(behind, platform.routes, settings.predict_later)
+    proxy = api.state.proxy = PredictProxy(behind, platform.routes, settings.predict)
     return proxy
 
 

@@ -78,10 +78,9 @@ class RouteTable:
     `when_behind` when somebody knows more than this table does.
     """
 
-    when_behind: Callable[[], None] = staticmethod(lambda: None)
-
-    def __init__(self, metrics: Metrics, when_wanted: Callable[[], None] = lambda: None) -> None:
-        self.when_wanted = when_wanted
+    def __init__(self, metrics: Metrics) -> None:
+        self.when_wanted: Callable[[], None] = lambda: None
+        self.when_behind: Callable[[], None] = lambda: None
         self._metrics = metrics
         self._routes: dict[str, Route] = {}
         self._paths: dict[str, Route] = {}

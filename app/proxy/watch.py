@@ -6,6 +6,7 @@ One tick for all of them, since a timer for each would cost more than most reque
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, MutableMapping
 from enum import Enum
 from time import monotonic
@@ -23,7 +24,7 @@ class Interruption(Enum):
     CLIENT_LEFT = "client left"
 
 
-class Watched:
+class Watched(ABC):
     """A request in flight, until the moment `due`, which whoever makes progress may move.
 
     When it is interrupted, `interruption` says why, and its task is cancelled; without a task it is `cut`.
@@ -42,8 +43,9 @@ class Watched:
             else:
                 self.cut()
 
+    @abstractmethod
     def cut(self) -> None:
-        raise NotImplementedError
+        """End what has no task, at once."""
 
     def interrupted(self) -> bool:
         """For a task that caught CancelledError: it was us, and nobody else besides. Clears the cancellation."""
